@@ -1,0 +1,166 @@
+"""What an analysis publishes, as plain host-side records.
+
+Records hold NumPy arrays and strings; `jaxlik.statmodels.build` and
+`jaxlik.yields` turn them into arrays on the device. Units: GeV, fb, 1/fb, events.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers of one result come from.
+
+    Attributes:
+        analysis: Identifier of the analysis, e.g. ``CMS-SUS-19-006``.
+        folder: Name of the result in its database; one analysis may have several.
+        experiment: ``ATLAS`` or ``CMS``.
+        sqrts: Centre-of-mass energy [TeV].
+        luminosity: Integrated luminosity [1/fb].
+        arxiv: arXiv address or empty.
+        doi: DOI of the publication or empty.
+        url: Page of the analysis or empty.
+        title: Short description or empty.
+    """
+
+    analysis: str
+    folder: str
+    experiment: str
+    sqrts: float
+    luminosity: float
+    arxiv: str = ""
+    doi: str = ""
+    url: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class CountingRecord:
+    """Event counts in signal regions, treated as independent.
+
+    Arrays have axis ``region``; upper limits on the visible cross section are
+    in fb and ``nan`` where none is published.
+    """
+
+    analysis_id: str
+    region_ids: tuple[str, ...]
+    observed: np.ndarray
+    background: np.ndarray
+    background_error: np.ndarray
+    upper_limit: np.ndarray
+    upper_limit_expected: np.ndarray
+
+
+@dataclass(frozen=True)
+class CovarianceRecord:
+    """Event counts with the covariance matrix of their backgrounds.
+
+    ``third_moments`` is ``None`` for the linear simplified likelihood
+    (CMS-NOTE-2017-001) and an array for its skewed form (arXiv:1809.05548).
+    """
+
+    analysis_id: str
+    region_ids: tuple[str, ...]
+    observed: np.ndarray
+    background: np.ndarray
+    covariance: np.ndarray
+    third_moments: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class WorkspaceRecord:
+    """A HistFactory workspace and how its channels map to signal regions.
+
+    Attributes:
+        analysis_id: Folder of the result.
+        name: File name of the workspace.
+        document: The workspace as JSON text.
+        sha256: Digest of the file.
+        regions: One mapping per region: ``smodels`` (signal region or None),
+            ``pyhf`` (channel), ``bin`` (index or None), ``type`` (SR, CR, VR).
+        include_control_regions: Whether control regions stay in the fit.
+        signal_uncertainty: Relative, 0 if none.
+    """
+
+    analysis_id: str
+    name: str
+    document: str
+    sha256: str
+    regions: tuple[dict, ...]
+    include_control_regions: bool = False
+    signal_uncertainty: float = 0.0
+
+
+@dataclass(frozen=True)
+class UpperLimitRecord:
+    """Observed and expected upper limit on one cross section [fb] at one model point."""
+
+    analysis_id: str
+    observed: float
+    expected: float | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A published grid with the rotation and triangulation SModelS gives it.
+
+    Attributes:
+        centre: Mean of the grid points, axis ``coordinate`` [GeV, or ln width].
+        rotation: Principal axes, columns; ``coordinate coordinate``.
+        points: Rotated grid points, ``vertex dimension``.
+        simplices: Vertex indices, ``simplex dimension+1``.
+        dimension: Number of principal coordinates the grid extends in.
+    """
+
+    centre: np.ndarray
+    rotation: np.ndarray
+    points: np.ndarray
+    simplices: np.ndarray
+
+    @property
+    def dimension(self) -> int:
+        """Number of principal coordinates the grid extends in."""
+        return self.points.shape[1]
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """One map of one topology: efficiencies of a region, or upper limits [fb].
+
+    Attributes:
+        folder: Result the map belongs to.
+        region: Signal region, or ``None`` for an upper-limit map.
+        txname: Name of the topology.
+        quantity: ``efficiency``, ``upper_limit`` or ``upper_limit_expected``.
+        constraint: SModelS constraint expression, node notation.
+        coordinates: For each flat coordinate (node number, ``mass`` or ``totalwidth``).
+        grid: Index of the grid in the snapshot; equal grids are stored once.
+        values: Axis ``vertex`` of that grid.
+    """
+
+    folder: str
+    region: str | None
+    txname: str
+    quantity: str
+    constraint: str
+    coordinates: tuple[tuple[int, str], ...]
+    grid: int
+    values: np.ndarray
+    final_state: tuple[str, ...] = ("MET", "MET")
+    intermediate_state: str = ""
+    validated: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything one folder of a database holds, its maps apart."""
+
+    provenance: Provenance
+    kind: str  # "upper_limit" or "efficiency_map"
+    counting: CountingRecord | None = None
+    covariance: CovarianceRecord | None = None
+    workspaces: tuple[WorkspaceRecord, ...] = ()
+    tags: dict = field(default_factory=dict)

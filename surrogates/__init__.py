@@ -1,0 +1,1 @@
+"""Training of neural surrogates for efficiency maps."""

@@ -1,0 +1,1 @@
+"""Walkers: programs that search and sample model space with jaxlik's score."""
