@@ -1,0 +1,1 @@
+"""Which results may be combined, and the best combination of them."""
