@@ -110,14 +110,19 @@ class Grid:
         centre: Mean of the grid points, axis ``coordinate`` [GeV, or ln width].
         rotation: Principal axes, columns; ``coordinate coordinate``.
         points: Rotated grid points, ``vertex dimension``.
-        simplices: Vertex indices, ``simplex dimension+1``.
-        dimension: Number of principal coordinates the grid extends in.
+        simplices: Vertex indices of simplices with volume, ``simplex dimension+1``.
+        neighbours: Simplex across the face opposite each vertex, -1 at the hull;
+            simplices without volume are passed over.
+        broad: One byte per simplex: bit m is set where only simplices without
+            volume lie across the face opposite vertex m.
     """
 
     centre: np.ndarray
     rotation: np.ndarray
     points: np.ndarray
     simplices: np.ndarray
+    neighbours: np.ndarray
+    broad: np.ndarray
 
     @property
     def dimension(self) -> int:

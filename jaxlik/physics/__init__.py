@@ -1,0 +1,1 @@
+"""Models of new physics: particles, kinematics, cross sections, priors, files."""

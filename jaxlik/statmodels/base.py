@@ -1,0 +1,170 @@
+"""What every statistical model answers, and the Poisson terms they share.
+
+All of them count -2 ln L from the saturated model (deviance form): it is zero
+where the rates equal the data and the nuisances rest, and keeps its precision
+where a region holds 1e5 events.
+"""
+
+import abc
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+from jaxtyping import ArrayLike
+
+from jaxlik.errors import Status
+from jaxlik.typing import Array, Float, Scalar
+
+LN_TWO_PI = math.log(2 * math.pi)
+
+
+class ProfileFit(NamedTuple):
+    """A likelihood maximised over its nuisances at fixed mu.
+
+    Attributes:
+        nuisances: Where the maximum is, in units of their constraint's width.
+        twice_nll: -2 ln L there, deviance form.
+        num_steps: Steps the solver took.
+        status: `Status.success`, or why the numbers should not be used.
+    """
+
+    nuisances: Float[Array, " nuisance"]
+    twice_nll: Scalar
+    num_steps: Array
+    status: Status
+
+
+class AbstractStatModel(eqx.Module):
+    """A likelihood of mu, of the signal in every region, and of nuisances.
+
+    Nuisances are standardised: each carries a Gaussian constraint of width one,
+    so that one Newton scale serves all models.
+    """
+
+    observed: eqx.AbstractVar[Float[Array, " region"]]
+
+    @property
+    @abc.abstractmethod
+    def num_nuisances(self) -> int:
+        """How many nuisance parameters there are."""
+
+    @property
+    @abc.abstractmethod
+    def nominal(self) -> Float[Array, " region"]:
+        """The background as published: the data of an a-priori expectation."""
+
+    @abc.abstractmethod
+    def expected(
+        self, mu: Scalar, signal: Float[Array, " region"], nuisances: Float[Array, " nuisance"]
+    ) -> Float[Array, " region"]:
+        """Expected events in every region."""
+
+    @abc.abstractmethod
+    def twice_nll(
+        self, mu: Scalar, signal: Float[Array, " region"], nuisances: Float[Array, " nuisance"]
+    ) -> Scalar:
+        """-2 ln L in deviance form, constraints included."""
+
+    @abc.abstractmethod
+    def with_observed(self, observed: Float[Array, " region"]) -> "AbstractStatModel":
+        """The same model with other data."""
+
+
+class AbstractProfiledModel(AbstractStatModel):
+    """A model that knows a faster way to its profile than the generic Newton solver."""
+
+    @abc.abstractmethod
+    def profile(self, mu: Scalar, signal: Float[Array, " region"]) -> ProfileFit:
+        """Maximise over the nuisances; derivatives of all orders are exact."""
+
+    @abc.abstractmethod
+    def profiled_twice_nll(self, mu: Scalar, signal: Float[Array, " region"]) -> Scalar:
+        """-2 ln L maximised over the nuisances, deviance form."""
+
+
+def asimov(
+    model: AbstractStatModel,
+    mu: Scalar,
+    signal: Float[Array, " region"],
+    nuisances: Float[Array, " nuisance"],
+) -> AbstractStatModel:
+    """The model with its data replaced by its own expectation.
+
+    "Expected" results are not a mode of the model but this function: nominal
+    nuisances (zero) give the a-priori expectation, profiled ones at mu = 0 the
+    a-posteriori one, which observed CLs values need (arXiv:1007.1727, section 3.2).
+
+    Args:
+        model: Any statistical model.
+        mu: Signal strength of the pseudo-data.
+        signal: Events at mu = 1.
+        nuisances: In units of their constraint's width.
+    """
+    expected = model.expected(mu, signal, nuisances)
+    # On the wall of an empty region rounding may leave a rate of -1e-17.
+    return model.with_observed(jnp.maximum(expected, 0.0))
+
+
+def poisson_deviance(
+    rate: Float[ArrayLike, "*#shape"], observed: Float[ArrayLike, "*#shape"]
+) -> Float[Array, "*shape"]:
+    r"""Poisson deviance, element by element.
+
+    $$ D = 2\,[\lambda - n + n \ln(n/\lambda)] = 2n\,[\delta - \ln(1+\delta)], \quad
+       \delta = (\lambda - n)/n $$
+
+    Equals the change of -2 ln L from the saturated model. A region without events
+    gives the straight line 2 lambda.
+
+    Args:
+        rate: Expected events, signal and background together.
+        observed: Observed events; not necessarily integers (Asimov data).
+
+    Returns:
+        At least zero; `inf` where a rate is negative, or zero in spite of events,
+        with a finite gradient.
+
+    References:
+        S. Baker, R. D. Cousins, Nucl. Instrum. Meth. 221 (1984) 437.
+    """
+    rate, observed = jnp.broadcast_arrays(jnp.asarray(rate), jnp.asarray(observed))
+    # A gradient runs through both branches of `where`: keep the unused one finite.
+    counted = observed > 0
+    possible = jnp.where(counted, rate > 0, rate >= 0)
+    safe_observed = jnp.where(counted, observed, 1.0)
+    safe_rate = jnp.where(counted & possible, rate, safe_observed)
+    excess = (safe_rate - safe_observed) / safe_observed
+    terms = 2 * safe_observed * (excess - jnp.log1p(excess))
+    return jnp.where(possible, jnp.where(counted, terms, 2 * rate), jnp.inf)
+
+
+def poisson_nll_constant(observed: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    r"""-ln L of the saturated Poisson model, element by element.
+
+    $$ n - n \ln n + \ln\Gamma(n+1) $$
+
+    Half a deviance plus this is the absolute -ln L that SModelS quotes.
+    """
+    observed = jnp.asarray(observed)
+    safe = jnp.where(observed > 0, observed, 1.0)
+    return jnp.where(observed > 0, safe - safe * jnp.log(safe) + gammaln(safe + 1), 0.0)
+
+
+def symmetric_root(
+    covariance: Float[Array, "nuisance nuisance"],
+) -> Float[Array, "nuisance nuisance"]:
+    """A matrix L with L L^T equal to the covariance, singular ones included.
+
+    Negative eigenvalues are treated as zero: see `jaxlik.statmodels.simplified`
+    for when that is admissible.
+    """
+    values, vectors = jnp.linalg.eigh(covariance)
+    return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+
+
+def as_float64(value: ArrayLike) -> Array:
+    """A double-precision array; converter of numeric model fields."""
+    return value if isinstance(value, jax.core.Tracer) else jnp.asarray(value, dtype=jnp.float64)  # type: ignore[reportReturnType]

@@ -1,0 +1,373 @@
+"""Exact yields: cross sections, branching ratios and published efficiency maps.
+
+    signal(region) = luminosity * sum over sites of weight * efficiency(region, masses)
+
+One jitted function of the model point serves every particle content: what is
+alive is packed into buckets of static size (`jaxlik.yields.compaction`).
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxlik.errors import Status
+from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.channels import Channels, Sites
+from jaxlik.yields.compaction import Expanded, expand, pack
+from jaxlik.yields.interpolation import MAX_EXTRAPOLATION_ERROR, Grids, locate
+
+MIN_EFFICIENCY = 1e-14
+"""Efficiencies below this count as none (SModelS)."""
+
+
+class Buckets(NamedTuple):
+    """Static sizes of the packed tables; see `Yields.demand` for what a model needs."""
+
+    rows: int = 256
+    sites: int = 96
+    places: int = 512
+    entries: int = 2048
+    off_plane: int = 64
+    limits: int = 192
+
+
+class Places(NamedTuple):
+    """Points in grids: one per live site and target.
+
+    Attributes:
+        site: Bucket position of the site.
+        target: Target each place belongs to.
+        live: Whether the place is in use and lies in the hull of its grid.
+        off_plane: Whether the point had to be projected on the plane of its grid.
+        flat: Flat coordinates [GeV].
+        rotated: Principal coordinates [GeV].
+        vertices: Vertex numbers within the grid.
+        weights: Barycentric weights.
+        count: Places wanted.
+        num_off_plane: Places off the plane of their grid.
+    """
+
+    site: Int[Array, " place"]
+    target: Int[Array, " place"]
+    live: Bool[Array, " place"]
+    off_plane: Bool[Array, " place"]
+    flat: Float[Array, "place 6"]
+    rotated: Float[Array, "place 6"]
+    vertices: Int[Array, "place 4"]
+    weights: Float[Array, "place 4"]
+    count: Int[Array, ""]
+    num_off_plane: Int[Array, ""]
+
+
+class LimitEntries(NamedTuple):
+    """Upper limits that the sites of a model meet, not yet clustered.
+
+    Attributes:
+        limit: Number of the upper-limit result.
+        weight: Cross section times branching ratios, times the factor of the constraint [fb].
+        flat: Flat coordinates of the site [GeV].
+        value: Observed upper limit there [fb].
+        live: Which entries are in use.
+    """
+
+    limit: Int[Array, " entry"]
+    weight: Float[Array, " entry"]
+    flat: Float[Array, "entry 6"]
+    value: Float[Array, " entry"]
+    live: Bool[Array, " entry"]
+
+
+class Signals(NamedTuple):
+    """What a model point predicts.
+
+    Attributes:
+        cross_section: Cross section times efficiency of each region [fb].
+        events: Expected signal events of each region.
+        limits: Upper-limit maps the model meets.
+        demand: Rows, sites, places, entries, off-plane points and limit entries needed.
+        status: ``overflow`` where the buckets were too small.
+    """
+
+    cross_section: Float[Array, " region"]
+    events: Float[Array, " region"]
+    limits: LimitEntries
+    demand: Int[Array, " bucket"]
+    status: Status  # type: ignore[reportInvalidTypeForm]
+
+
+class Maps(eqx.Module):
+    """Targets of the channel table and the values of their maps.
+
+    Attributes:
+        class_start: First match of each class.
+        class_limits: First match of each class with an upper-limit map.
+        match_target: Target of each match.
+        match_coordinates: Slot of the node array behind each coordinate.
+        match_swapped: The same for the other order of branches.
+        target_grid: Grid of each target.
+        target_factor: Factor of the constraint.
+        target_energy: 0 for 8 TeV, 1 for 13 TeV.
+        target_limit: Upper-limit result of a target, or the number of results.
+        target_start: First entry of each target.
+        entry_value: Offset of the map of each entry in `values`.
+        entry_region: Region of each entry (efficiency maps).
+        grid_points: Offset of the first vertex of each grid.
+        grid_size: Number of vertices of each grid, apexes excluded.
+        values: All maps; efficiencies, or limits [fb].
+        luminosity: Of each region [1/fb].
+    """
+
+    class_start: Int[Array, " class_bounds"]
+    class_limits: Int[Array, " class"]
+    match_target: Int[Array, " match"]
+    match_coordinates: Int[Array, "match 6"]
+    match_swapped: Int[Array, "match 6"]
+    target_grid: Int[Array, " target"]
+    target_factor: Float[Array, " target"]
+    target_energy: Int[Array, " target"]
+    target_limit: Int[Array, " target"]
+    target_start: Int[Array, " target_bounds"]
+    entry_value: Int[Array, " entry"]
+    entry_region: Int[Array, " entry"]
+    grid_points: Int[Array, " grid"]
+    grid_size: Int[Array, " grid"]
+    values: Float[Array, " value"]
+    luminosity: Float[Array, " region"]
+
+
+class EfficiencyYields(eqx.Module):
+    """Exact yields of every signal region, and the upper limits a model meets."""
+
+    channels: Channels
+    grids: Grids
+    maps: Maps
+    constant_slots: Float[Array, " 2"]
+    """Coordinates of the slots behind the six nodes: prompt width, stable width."""
+
+    def __call__(
+        self,
+        masses: Float[Array, " particle"],
+        branching_ratios: Float[Array, " channel"],
+        production: Float[Array, "production 2"],
+        *,
+        mass_gap: Scalar,
+        minimum_weight: Scalar,
+        buckets: Buckets = Buckets(),
+    ) -> Signals:
+        """Evaluate one model point.
+
+        Args:
+            masses: GeV.
+            branching_ratios: Of open channels, normalised per mother; 0 if closed.
+            production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
+            mass_gap: Largest mass difference [GeV] removed by mass compression.
+            minimum_weight: Cascades below this weight [fb] are dropped.
+            buckets: Static sizes of the packed tables.
+        """
+        sites = self.channels.sites(
+            masses,
+            branching_ratios,
+            production,
+            mass_gap,
+            minimum_weight,
+            num_rows=buckets.rows,
+            num_sites=buckets.sites,
+        )
+        label = self.channels.site_class[sites.packed.index]
+        first, middle = self.maps.class_start[label], self.maps.class_limits[label]
+        last = self.maps.class_start[label + 1]
+        live = sites.packed.live
+        efficiency = self._places(masses, sites, expand(first, middle, live, buckets.places))
+        limit = self._places(masses, sites, expand(middle, last, live, buckets.limits))
+        cross_section, num_entries = self._cross_sections(sites, efficiency, buckets)
+        limits = self._limits(sites, limit, buckets)
+        demand = jnp.stack(
+            [
+                sites.num_rows,
+                sites.packed.count,
+                efficiency.count,
+                num_entries,
+                jnp.maximum(efficiency.num_off_plane, limit.num_off_plane),
+                limit.count,
+            ]
+        ).astype(jnp.int32)
+        sizes = jnp.asarray(
+            [
+                buckets.rows,
+                buckets.sites,
+                buckets.places,
+                buckets.entries,
+                buckets.off_plane,
+                buckets.limits,
+            ],
+            dtype=jnp.int32,
+        )
+        status = Status.where(jnp.any(demand > sizes), Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
+        events = cross_section * self.maps.luminosity
+        return Signals(cross_section, events, limits, demand, status)
+
+    def coordinates(
+        self, masses: Float[Array, " particle"], nodes: Int[Array, " 6"], match: Int[Array, ""]
+    ) -> Float[Array, " 6"]:
+        """Flat coordinates of a site in the axes of a match.
+
+        Of two possible orders of the branches the one with the larger
+        coordinates, compared one after the other, is taken (SModelS).
+        """
+        padded = jnp.concatenate([masses, jnp.zeros(1, masses.dtype)])
+        slots = jnp.concatenate([padded[nodes], self.constant_slots])
+        one = slots[self.maps.match_coordinates[match]]
+        other = slots[self.maps.match_swapped[match]]
+        different = one != other
+        at = jnp.argmax(different)
+        return jnp.where(other[at] > one[at], other, one)
+
+    def _places(
+        self, masses: Float[Array, " particle"], sites: Sites, wanted: Expanded
+    ) -> Places:
+        nodes = self.channels.site_nodes[sites.packed.index[wanted.row]]
+        target = self.maps.match_target[wanted.item]
+        grid = self.maps.target_grid[target]
+        flat = jax.vmap(self.coordinates, (None, 0, 0))(masses, nodes, wanted.item)
+        rotated = jax.vmap(self.grids.rotate)(grid, flat)
+        point = jax.vmap(self.grids.in_plane)(grid, rotated)
+        off_plane = jax.vmap(self.grids.is_off_plane)(grid, rotated)
+        simplex, found = locate(self.grids, grid, point, wanted.live)
+        vertices, weights = self.vertices_at(grid, simplex, point)
+        return Places(
+            wanted.row,
+            target,
+            found,
+            off_plane & found,
+            flat,
+            rotated,
+            vertices,
+            weights,
+            wanted.count,
+            jnp.sum(off_plane & found),
+        )
+
+    def vertices_at(
+        self, grid: Int[Array, " place"], simplex: Int[Array, " place"], point: Float[Array, "place 3"]
+    ) -> tuple[Int[Array, "place 4"], Float[Array, "place 4"]]:
+        """Vertex numbers within their grids, and weights; apexes get weight zero."""
+        weights = jax.vmap(self.grids.barycentric)(simplex, point)
+        local = self.grids.simplices[simplex] - self.maps.grid_points[grid][:, None]
+        real = local < self.maps.grid_size[grid][:, None]
+        return jnp.where(real, local, local[:, :1]), jnp.where(real, weights, 0.0)
+
+    def values_of(
+        self,
+        offset: Int[Array, " entry"],
+        vertices: Int[Array, "entry 4"],
+        weights: Float[Array, "entry 4"],
+    ) -> Float[Array, " entry"]:
+        """Interpolated map values, not below the smallest vertex value (SModelS)."""
+        corner = self.maps.values[offset[:, None] + vertices]
+        return jnp.maximum(jnp.sum(weights * corner, axis=1), jnp.min(corner, axis=1))
+
+    def _cross_sections(
+        self, sites: Sites, places: Places, buckets: Buckets
+    ) -> tuple[Float[Array, " region"], Int[Array, ""]]:
+        start = self.maps.target_start[places.target]
+        stop = self.maps.target_start[places.target + 1]
+        entries = expand(start, stop, places.live, buckets.entries)
+        place = entries.row
+        offset = self.maps.entry_value[entries.item]
+        value = self.values_of(offset, places.vertices[place], places.weights[place])
+        target = places.target[place]
+        value = self._drop_unreliable(
+            value, offset, places.rotated[place], target, entries.live & places.off_plane[place], buckets
+        )
+        energy = self.maps.target_energy[target]
+        weight = sites.weight[places.site[place], energy] * self.maps.target_factor[target]
+        seen = entries.live & (value >= MIN_EFFICIENCY)
+        region = jnp.where(seen, self.maps.entry_region[entries.item], self.maps.luminosity.shape[0])
+        total = jnp.zeros_like(self.maps.luminosity)
+        return total.at[region].add(jnp.where(seen, weight * value, 0.0), mode="drop"), entries.count
+
+    def _limits(self, sites: Sites, places: Places, buckets: Buckets) -> LimitEntries:
+        offset = self.maps.entry_value[self.maps.target_start[places.target]]
+        value = self.values_of(offset, places.vertices, places.weights)
+        value = self._drop_unreliable(
+            value, offset, places.rotated, places.target, places.off_plane, buckets
+        )
+        energy = self.maps.target_energy[places.target]
+        weight = sites.weight[places.site, energy] * self.maps.target_factor[places.target]
+        live = places.live & (value > 0) & (weight > 0)
+        return LimitEntries(
+            self.maps.target_limit[places.target],
+            jnp.where(live, weight, 0.0),
+            places.flat,
+            jnp.where(live, value, 1.0),
+            live,
+        )
+
+    def _drop_unreliable(
+        self,
+        value: Float[Array, " entry"],
+        offset: Int[Array, " entry"],
+        rotated: Float[Array, "entry 6"],
+        target: Int[Array, " entry"],
+        off_plane: Bool[Array, " entry"],
+        buckets: Buckets,
+    ) -> Float[Array, " entry"]:
+        """Zero values whose projection on the plane of the grid is too uncertain.
+
+        The estimate is SModelS's: a gradient from one step per axis, then a step
+        along the last axis by the sum of its normalised components either way.
+        """
+        size = min(4 * buckets.off_plane, value.shape[0])
+        chosen = pack(off_plane, size)
+        index = chosen.index
+        grid = self.maps.target_grid[target[index]]
+        point = jax.vmap(self.grids.in_plane)(grid, rotated[index])
+        distance = jax.lax.stop_gradient(jax.vmap(self.grids.off_plane)(grid, rotated[index]))
+        projected = _six_digits(jax.lax.stop_gradient(value[index]))
+        dimension = self.grids.dimension[grid]
+        axes = jnp.arange(3)
+
+        def probe(shift: Float[Array, "entry 3"], wanted: Bool[Array, " entry"]):  # noqa: ANN202
+            moved = point + shift
+            simplex, found = locate(self.grids, grid, moved, wanted)
+            vertices, weights = self.vertices_at(grid, simplex, moved)
+            return jnp.where(
+                found, _six_digits(self.values_of(offset[index], vertices, weights)), jnp.nan
+            )
+
+        def slope(axis: Int[Array, ""]):  # noqa: ANN202
+            shift = jnp.where(axes == axis, distance[:, None], 0.0)
+            used = chosen.live & (axis < dimension)
+            safe = jnp.where(distance > 0, distance, 1.0)
+            return jnp.where(used, (probe(shift, used) - projected) / safe, 0.0)
+
+        gradient = jnp.stack([slope(jnp.asarray(axis)) for axis in range(3)], axis=1)
+        norm = jnp.sqrt(jnp.sum(gradient**2, axis=1))
+        total = jnp.sum(gradient, axis=1) / jnp.where(norm > 0, norm, 1.0) * distance
+        step = jnp.where(axes == (dimension - 1)[:, None], total[:, None], 0.0)
+        known = chosen.live & jnp.isfinite(norm) & (norm > 0)
+        above, below = probe(step, known), probe(-step, known)
+        up, down = _change(above, projected), _change(below, projected)
+        # SModelS rejects a point whose upper step leaves the grid, not the lower.
+        error = jnp.maximum(up, jnp.where(jnp.isnan(down), -jnp.inf, down))
+        reliable = (norm == 0) | (jnp.isfinite(norm) & (error < MAX_EXTRAPOLATION_ERROR))
+        kept = jnp.where(reliable, value[index], 0.0)
+        place = jnp.where(chosen.live, index, value.shape[0])
+        fallback = jnp.where(off_plane, 0.0, value)
+        return fallback.at[place].set(kept, mode="drop")
+
+
+def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:
+    """Rounded as SModelS rounds interpolated values, so that flat maps have no slope."""
+    value = jax.lax.stop_gradient(value)
+    size = jnp.abs(jnp.where(value == 0, 1.0, value))
+    scale = 10.0 ** (5 - jnp.floor(jnp.log10(size)))
+    return jnp.round(value * scale) / scale
+
+
+def _change(value: Float[Array, " entry"], projected: Float[Array, " entry"]) -> Float[Array, " entry"]:
+    """Relative change; 1 where the reference vanishes and the value does not."""
+    relative = jnp.abs(value - projected) / jnp.where(projected == 0, 1.0, projected)
+    return jnp.where(projected == 0, jnp.where(value != 0, 1.0, 0.0), relative)
