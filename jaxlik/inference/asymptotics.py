@@ -49,7 +49,7 @@ class HypothesisTest(NamedTuple):
 
 
 def log_p_values(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, Scalar]:
-    """ln CL_{s+b} and ln CL_b; both zero where there is no sensitivity at all."""
+    """Logarithms of CL_{s+b} and CL_b; both zero where there is no sensitivity at all."""
     root, root_asimov = _safe_sqrt(statistic), _safe_sqrt(statistic_asimov)
     sensitive = root_asimov > 0
     safe = jnp.where(sensitive, root_asimov, 1.0)
@@ -62,7 +62,7 @@ def log_p_values(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, S
 
 
 def log_cls(statistic: Scalar, statistic_asimov: Scalar) -> Scalar:
-    """ln CLs; finite and differentiable where CLs itself underflows."""
+    """Logarithm of CLs; finite and differentiable where CLs itself underflows."""
     log_signal, log_background = log_p_values(statistic, statistic_asimov)
     return log_signal - log_background
 

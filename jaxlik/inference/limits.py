@@ -103,10 +103,11 @@ def expected_band(
 
         return _solve(excess, best.mu_hat, scale, max_steps)
 
-    limits, statuses = jax.vmap(one)(jnp.arange(len(BAND_SIGMAS)))
-    status = best.status
-    for position in range(len(BAND_SIGMAS)):
-        status = merge_status(status, statuses[position])
+    def step(status, position):
+        limit, outcome = one(position)
+        return merge_status(status, outcome), limit
+
+    status, limits = jax.lax.scan(step, best.status, jnp.arange(len(BAND_SIGMAS)))
     return limits, status
 
 

@@ -98,7 +98,9 @@ def minimise(
         slack = 4 * jnp.finfo(value.dtype).eps * (1 + jnp.abs(value))
         better = usable & finite & (trial[1] <= value + slack)
         chosen = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old), trial, (position, value, gradient, hessian)
+            lambda new, old: jnp.where(better, new, old),
+            trial,
+            (position, value, gradient, hessian),
         )
         raised = jnp.maximum(10 * damping, 1e-3)
         lowered = jnp.where(damping > 1e-3, 0.1 * damping, 0.0)

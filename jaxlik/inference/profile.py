@@ -49,7 +49,9 @@ def profile_generic(
     guess = jnp.zeros(model.num_nuisances) if start is None else jax.lax.stop_gradient(start)
     fixed = jax.lax.stop_gradient(eqx.filter((model, mu, signal), eqx.is_array))
     fixed = eqx.combine(fixed, eqx.filter((model, mu, signal), eqx.is_array, inverse=True))
-    found = minimise(lambda z: fixed[0].twice_nll(fixed[1], fixed[2], z), guess, max_steps=max_steps)
+    found = minimise(
+        lambda z: fixed[0].twice_nll(fixed[1], fixed[2], z), guess, max_steps=max_steps
+    )
 
     def gradient(z):
         return jax.grad(model.twice_nll, argnums=2)(mu, signal, z)

@@ -23,13 +23,12 @@ from jaxlik.errors import Status
 from jaxlik.statmodels.base import as_float64
 from jaxlik.statmodels.chord import BackgroundFit, background_fit, solve_chord
 from jaxlik.statmodels.dual import (
-    DualProblem,
     attach_derivatives,
-    default_scale,
     dual_optimum,
-    nuisance_shift,
+    pull_from_force,
+    rate_from_force,
     solve_dual,
-    x_from_pull,
+    x_from_force,
 )
 from jaxlik.statmodels.simplified import SimplifiedLikelihood
 from jaxlik.typing import Array, Bool, Float, Int
@@ -41,7 +40,8 @@ class BankFit(NamedTuple):
     Attributes:
         twice_nll: -2 ln L, deviance form, nuisances profiled.
         slope: Its derivative with respect to mu.
-        pulls: 1 - n/lambda; half the derivative with respect to mu times the signal.
+        pulls: 1 - n/lambda; twice them is the derivative with respect to mu times signal.
+        nuisances: Where the optimum is, standardised.
         residual: Largest violation of the optimum's conditions, in natural units.
         status: Of the worst node of each model.
     """
@@ -49,6 +49,7 @@ class BankFit(NamedTuple):
     twice_nll: Float[Array, "node model"]
     slope: Float[Array, "node model"]
     pulls: Float[Array, "node model region"]
+    nuisances: Float[Array, "node model nuisance"]
     residual: Float[Array, " model"]
     status: Status
 
@@ -119,8 +120,7 @@ class StatModelBank(eqx.Module):
         if not fitted:
             return self.with_observed(self.models.background)
         fits = _background_fits(self) if self.fits is None else self.fits
-        zero = jnp.zeros(self.region_mask.shape)
-        return self.with_observed(jax.vmap(_rates, (0, 0, None, 0))(self.models, fits, 0.0, zero))
+        return self.with_observed(jax.vmap(_background_rates)(self.models, fits))
 
     def take(self, indices: Int[Array, " model"]) -> "StatModelBank":
         """The models at these positions, traced or not; out of range means a dead model.
@@ -145,18 +145,6 @@ class StatModelBank(eqx.Module):
         )
         return StatModelBank(*jax.tree.map(pick, arrays(prepared), dead))
 
-    def nuisances(self, pulls: Float[Array, "model region"]) -> Float[Array, "model nuisance"]:
-        """Standardised nuisances at the optimum that has these pulls."""
-
-        def one(model, pull):
-            weight = pull
-            if model.curvature is not None:
-                problem = model.problem(0.0, jnp.zeros_like(pull))
-                weight = pull * (1 + 2 * model.curvature * nuisance_shift(pull, problem))
-            return -model.root.T @ weight
-
-        return jax.vmap(one)(self.models, pulls)
-
     def profile(
         self,
         mu: Float[Array, " node"],
@@ -165,33 +153,43 @@ class StatModelBank(eqx.Module):
         tolerance: float = 1e-8,
         max_steps: int = 40,
         sequential: bool = True,
+        rescue: bool = False,
     ) -> BankFit:
         """Profile every model at every mu, each fit starting from the one before.
 
-        Linear models use the chord iteration of `chord` (no factorisation per signal),
-        skewed ones Newton. Derivatives with respect to mu and signal are exact to all
-        orders; first ones cost no linear system.
+        Uses the chord iteration of `jaxlik.statmodels.chord`: no factorisation per
+        signal. Derivatives with respect to mu and signal are exact to all orders; first
+        ones of `twice_nll` cost no linear system.
 
         Args:
             mu: Signal strengths, best in increasing order.
             signal: Events at mu = 1, from `gather`.
             tolerance: Of the optimum's conditions in natural units, see `solve_chord`.
             max_steps: Per node; beyond it the status says so.
+            sequential: One model after the other, each as many steps as it needs (fast
+                on a CPU), or all side by side (for accelerators).
+            rescue: Finish with damped Newton what the chord did not. Needed above some
+                100 standard deviations of signal; one such case costs its whole batch
+                a factorisation per step.
         """
         fits = _background_fits(self) if self.fits is None else self.fits
         signal = jnp.where(self.region_mask, signal, 0.0)
 
         def one(model, fit, signal):
-            return _profile_nodes(model, fit, mu, signal, tolerance, max_steps)
+            return _profile_nodes(model, fit, mu, signal, tolerance, max_steps, rescue)
 
         terms = (self.models, fits, signal)
-        outcome = jax.lax.map(lambda term: one(*term), terms) if sequential else jax.vmap(one)(*terms)
-        twice_nll, slope, pulls, residual, converged = outcome
+        if sequential:
+            outcome = jax.lax.map(lambda term: one(*term), terms)
+        else:
+            outcome = jax.vmap(one)(*terms)
+        twice_nll, slope, pulls, nuisances, residual, converged = outcome
         finite = jnp.all(jnp.isfinite(twice_nll), axis=1)
         return BankFit(
             twice_nll.T,
             slope.T,
             jnp.swapaxes(pulls, 0, 1),
+            jnp.swapaxes(nuisances, 0, 1),
             jnp.max(residual, axis=1),
             jax.vmap(_status)(finite, jnp.all(converged, axis=1)),
         )
@@ -201,8 +199,8 @@ class StatModelBank(eqx.Module):
         fits = _background_fits(self) if self.fits is None else self.fits
 
         def one(model, fit):
-            problem = model.problem(0.0, jnp.zeros_like(fit.pull))
-            return dual_optimum(jax.lax.stop_gradient(fit.pull), problem)
+            problem = model.problem(jnp.zeros(()), jnp.zeros_like(fit.force))
+            return dual_optimum(jax.lax.stop_gradient(fit.force), problem)
 
         return jax.vmap(one)(self.models, fits)
 
@@ -311,18 +309,15 @@ def _status(finite: Array, converged: Array) -> Status:
 @eqx.filter_jit
 def _background_fits(bank: StatModelBank) -> BackgroundFit:
     def one(model):
-        return background_fit(model.problem(0.0, jnp.zeros(model.num_nuisances)))
+        return background_fit(model.problem(jnp.zeros(()), jnp.zeros(model.num_nuisances)))
 
     return jax.vmap(one)(bank.models)
 
 
-def _rates(model: SimplifiedLikelihood, fit: BackgroundFit, mu: float, signal: Array) -> Array:
-    problem = model.problem(mu, signal)
-    pull = attach_derivatives(jax.lax.stop_gradient(fit.pull), problem)
-    theta = nuisance_shift(pull, problem)
-    rate = problem.mean + theta
-    rate = rate if model.curvature is None else rate + model.curvature * theta**2
-    return jnp.maximum(rate, 0.0)
+def _background_rates(model: SimplifiedLikelihood, fit: BackgroundFit) -> Array:
+    problem = model.problem(jnp.zeros(()), jnp.zeros_like(fit.force))
+    force = attach_derivatives(jax.lax.stop_gradient(fit.force), problem)
+    return rate_from_force(force, problem)
 
 
 def _profile_nodes(
@@ -332,22 +327,33 @@ def _profile_nodes(
     signal: Array,
     tolerance: float,
     max_steps: int,
+    rescue: bool,
 ):
-    """One model at all nodes: values, slopes, pulls, residuals, whether converged."""
-    solve = _chord_nodes if model.curvature is None else _newton_nodes
+    """One model at all nodes: values, slopes, pulls, nuisances, residuals, success."""
     fixed = jax.lax.stop_gradient((model, fit, mu, signal))
-    pulls, residual, converged = solve(*fixed, tolerance, max_steps)
+    forces, residual, converged = _chord_nodes(*fixed, tolerance, max_steps, rescue)
 
-    def value_and_slope(mu, pull):
+    def at_node(mu, force):
         problem = model.problem(mu, signal)
-        slope = 2 * jnp.sum(signal * attach_derivatives(pull, problem))
-        return dual_optimum(pull, problem), slope
+        attached = attach_derivatives(force, problem)
+        pull = pull_from_force(attached, problem)
+        slope = 2 * jnp.sum(signal * pull)
+        return dual_optimum(force, problem), slope, pull, -model.root.T @ attached
 
-    twice_nll, slope = jax.vmap(value_and_slope)(mu, pulls)
-    return twice_nll, slope, pulls, residual, converged
+    return *jax.vmap(at_node)(mu, forces), residual, converged
 
 
-def _chord_nodes(model, fit, mu, signal, tolerance, max_steps):
+def _chord_nodes(
+    model: SimplifiedLikelihood,
+    fit: BackgroundFit,
+    mu: Array,
+    signal: Array,
+    tolerance: float,
+    max_steps: int,
+    rescue: bool,
+):
+    """Along mu, each fit starting on the secant through the two before."""
+
     def node(carry, mu_here):
         x, tangent, mu_before = carry
         ahead = mu_here - mu_before
@@ -358,23 +364,15 @@ def _chord_nodes(model, fit, mu, signal, tolerance, max_steps):
             tolerance=tolerance,
             max_steps=max_steps,
         )
+        if rescue:
+            problem = model.problem(mu_here, signal)
+            usable = jnp.where(jnp.all(jnp.isfinite(x_here)), x_here, fit.x)
+            solution = solve_dual(problem, usable, fit.scale, tolerance=tolerance)
+            x_here = x_from_force(solution.force, problem, fit.scale)
         moved = ahead != 0
         secant = (x_here - x) / jnp.where(moved, ahead, 1.0)
         carry = (x_here, jnp.where(moved, secant, tangent), mu_here)
-        return carry, (solution.pull, solution.residual, solution.converged)
+        return carry, (solution.force, solution.residual, solution.converged)
 
     start = (fit.x, fit.inverse_jacobian @ signal, jnp.zeros(()))
     return jax.lax.scan(node, start, mu)[1]
-
-
-def _newton_nodes(model, fit, mu, signal, tolerance, max_steps):
-    del tolerance
-
-    def node(pull, mu_here):
-        problem: DualProblem = model.problem(mu_here, signal)
-        scale = default_scale(problem)
-        start = x_from_pull(pull, problem, scale)
-        solution = solve_dual(problem, start, scale, max_steps=max_steps)
-        return solution.pull, (solution.pull, solution.residual, solution.converged)
-
-    return jax.lax.scan(node, fit.pull, mu)[1]

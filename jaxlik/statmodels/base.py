@@ -20,6 +20,9 @@ from jaxlik.typing import Array, Float, Scalar
 
 LN_TWO_PI = math.log(2 * math.pi)
 
+_ROUNDING = 1e-9
+"""Negative rate [events] still taken for zero where a region is empty and at its wall."""
+
 
 class ProfileFit(NamedTuple):
     """A likelihood maximised over its nuisances at fixed mu.
@@ -133,7 +136,7 @@ def poisson_deviance(
     rate, observed = jnp.broadcast_arrays(jnp.asarray(rate), jnp.asarray(observed))
     # A gradient runs through both branches of `where`: keep the unused one finite.
     counted = observed > 0
-    possible = jnp.where(counted, rate > 0, rate >= 0)
+    possible = jnp.where(counted, rate > 0, rate >= -_ROUNDING)
     safe_observed = jnp.where(counted, observed, 1.0)
     safe_rate = jnp.where(counted & possible, rate, safe_observed)
     excess = (safe_rate - safe_observed) / safe_observed

@@ -85,7 +85,8 @@ def _limit(record: UpperLimitRecord, form: Form):
             f"{name}: upper limits are {limits[0]:g} and {limits[1]:g} fb, both must be "
             "positive and finite: correct or leave out the result"
         )
-    return truncated_gaussian(*(np.array([limit], float) for limit in limits), form, (name,))
+    observed, expected = (np.array([limit], float) for limit in limits)
+    return truncated_gaussian(observed, expected, form, (name,))
 
 
 def _vector(

@@ -20,16 +20,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.statmodels.dual import (
+    BinState,
     DualProblem,
     DualSolution,
+    bin_state,
     default_scale,
     natural_spread,
-    point_at,
-    rate_from_pull,
     residual_at,
     solve_dual,
     solve_jacobian,
-    x_from_pull,
+    x_from_force,
 )
 from jaxlik.typing import Array, Float
 
@@ -39,13 +39,13 @@ class BackgroundFit(NamedTuple):
 
     Attributes:
         x: Solution in the variable of `dual`, in the scale below.
-        pull: Its pulls.
+        force: phi at the solution.
         scale: Cavity variances [events^2], kept away from zero.
         inverse_jacobian: Of the residual, at x.
     """
 
     x: Float[Array, " region"]
-    pull: Float[Array, " region"]
+    force: Float[Array, " region"]
     scale: Float[Array, " region"]
     inverse_jacobian: Float[Array, "region region"]
 
@@ -54,16 +54,14 @@ def background_fit(problem: DualProblem) -> BackgroundFit:
     """Fit the background alone and factorise; `problem.mean` holds no signal."""
     problem = jax.lax.stop_gradient(problem)
     scale = default_scale(problem)
-    start = x_from_pull(jnp.zeros_like(problem.mean), problem, scale)
-    pull = solve_dual(problem, start, scale).pull
-    rate = rate_from_pull(pull, problem)
-    scale = _cavity_scale(problem, pull, rate)
-    x = rate - scale * (1 - pull)
-    point = point_at(x, problem.observed, scale)
-    inverse = jax.vmap(lambda unit: solve_jacobian(point, problem, unit), 1, 1)(
-        jnp.eye(x.shape[0])
-    )
-    return BackgroundFit(x, pull, scale, inverse)
+    start = x_from_force(jnp.zeros_like(problem.mean), problem, scale)
+    force = solve_dual(problem, start, scale).force
+    scale = _cavity_scale(problem, bin_state(x_from_force(force, problem, scale), problem, scale))
+    x = x_from_force(force, problem, scale)
+    state = bin_state(x, problem, scale)
+    identity = jnp.eye(x.shape[0])
+    inverse = jax.vmap(lambda unit: solve_jacobian(state, problem, unit), 1, 1)(identity)
+    return BackgroundFit(x, force, scale, inverse)
 
 
 def solve_chord(
@@ -87,8 +85,9 @@ def solve_chord(
     spread = natural_spread(problem)
 
     def evaluate(x):
-        residual = residual_at(x, problem, fit.scale)
-        size = jnp.sqrt(jnp.sum((residual / spread) ** 2))
+        state = bin_state(x, problem, fit.scale)
+        residual = residual_at(state, problem)
+        size = jnp.sqrt(jnp.sum((residual / spread) ** 2 + (state.mismatch / spread) ** 2))
         return -(fit.inverse_jacobian @ residual), size
 
     def keep_going(state):
@@ -109,8 +108,8 @@ def solve_chord(
     history = jnp.zeros((2, start.shape[0]))
     state = (start, move, history, history, size, jnp.asarray(0))
     x, _, _, _, size, steps = jax.lax.while_loop(keep_going, step, state)
-    pull = point_at(x, problem.observed, fit.scale).pull
-    return x, DualSolution(pull, size, steps, size <= tolerance)
+    force = bin_state(x, problem, fit.scale).force
+    return x, DualSolution(force, size, steps, size <= tolerance)
 
 
 def _anderson(move: Array, changes: Array) -> Array:
@@ -132,12 +131,12 @@ def _anderson(move: Array, changes: Array) -> Array:
     return jnp.stack([first, second])
 
 
-def _cavity_scale(problem: DualProblem, pull: Array, rate: Array) -> Array:
+def _cavity_scale(problem: DualProblem, state: BinState) -> Array:
     variance = jnp.diagonal(problem.covariance)
     reference = jnp.maximum(variance, 1e-12)
-    multiplier = jnp.maximum(1 - pull, 1e-12)
-    # Empty bins have D = 0 (on the wall) or infinity: bound both, c is only a scale.
-    statistical = jnp.clip(rate / multiplier, 1e-6 * reference, 1e6 * reference)
+    # D = a/e; empty bins have zero (on the wall) or infinity: bound both, c is only a scale.
+    stiffness = jnp.maximum(state.force_slope, 1e-12 / reference)
+    statistical = jnp.clip(state.shift_slope / stiffness, 1e-6 * reference, 1e6 * reference)
     precision = jnp.linalg.inv(problem.covariance + jnp.diag(statistical))
     cavity = 1 / jnp.diagonal(precision) - statistical
     return jnp.maximum(jnp.clip(cavity, 1e-3 * variance, variance), 1e-6 * (1 + problem.observed))

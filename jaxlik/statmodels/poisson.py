@@ -111,7 +111,7 @@ def log_ratio(
     background: Float[ArrayLike, "*#shape"],
     background_error: Float[ArrayLike, "*#shape"],
 ) -> Float[Array, "*shape"]:
-    """ln L(mu) - ln L(0), both profiled; positive where data prefer the signal."""
+    """Log-likelihood ratio ln L(mu) - ln L(0), both profiled; positive for an excess."""
     mean, observed, variance, signal = _arguments(
         mu, signal, observed, background, background_error
     )
@@ -185,7 +185,7 @@ class PoissonCounting(AbstractProfiledModel):
     def expected(
         self, mu: Scalar, signal: Float[Array, " region"], nuisances: Float[Array, " nuisance"]
     ) -> Float[Array, " region"]:
-        """mu s + b + delta_b z."""
+        """Signal, background and its shift: mu s + b + delta_b z."""
         return mu * signal + self.background + self.background_error * nuisances
 
     def twice_nll(

@@ -37,9 +37,9 @@ from jaxlik.statmodels.dual import (
     attach_derivatives,
     default_scale,
     dual_optimum,
-    nuisance_shift,
+    pull_from_force,
     solve_dual,
-    x_from_pull,
+    x_from_force,
 )
 from jaxlik.typing import Array, Float, Scalar
 
@@ -142,7 +142,7 @@ class SimplifiedLikelihood(AbstractProfiledModel):
     def expected(
         self, mu: Scalar, signal: Float[Array, " region"], nuisances: Float[Array, " nuisance"]
     ) -> Float[Array, " region"]:
-        """mu s + A + theta + kappa theta^2 with theta = L z."""
+        """Signal and background: mu s + A + theta + kappa theta^2, theta = L z."""
         shift = self.root @ nuisances
         rate = mu * signal + self.central + shift
         return rate if self.curvature is None else rate + self.curvature * shift**2
@@ -161,39 +161,43 @@ class SimplifiedLikelihood(AbstractProfiledModel):
     def problem(self, mu: Scalar, signal: Float[Array, " region"]) -> DualProblem:
         """The profile at mu as data of the dual solver."""
         mean = mu * signal + self.central
-        return DualProblem(mean, self.observed, self.covariance, self.root, self.curvature)
+        return DualProblem(mean, self.observed, self.covariance, self.curvature)
 
     def profile(
         self,
         mu: Scalar,
         signal: Float[Array, " region"],
         *,
-        start: Float[Array, " region"] | None = None,
+        start: Float[Array, " nuisance"] | None = None,
     ) -> ProfileFit:
-        """Maximum over the nuisances by damped Newton on the pulls.
+        """Maximum over the nuisances by damped Newton, see `jaxlik.statmodels.dual`.
 
         Args:
             mu: Signal strength.
             signal: Events at mu = 1.
-            start: Pulls of a fit nearby, from `pulls`; zero by default.
+            start: Nuisances of a fit nearby; at rest by default.
         """
         problem = self.problem(mu, signal)
-        solution = _solve(problem, start)
-        pull = attach_derivatives(solution.pull, problem)
-        twice_nll = dual_optimum(solution.pull, problem)
-        return ProfileFit(
-            _nuisances(pull, problem), twice_nll, solution.num_steps, _status(solution, twice_nll)
-        )
+        solution = _solve(problem, None if start is None else self._force(start))
+        force = attach_derivatives(solution.force, problem)
+        twice_nll = dual_optimum(solution.force, problem)
+        status = _status(solution, twice_nll)
+        return ProfileFit(-self.root.T @ force, twice_nll, solution.num_steps, status)
 
     def profiled_twice_nll(self, mu: Scalar, signal: Float[Array, " region"]) -> Scalar:
         """-2 ln L with the nuisances profiled, deviance form; derivatives of all orders."""
         problem = self.problem(mu, signal)
-        return dual_optimum(_solve(problem, None).pull, problem)
+        return dual_optimum(_solve(problem, None).force, problem)
 
     def pulls(self, mu: Scalar, signal: Float[Array, " region"]) -> Float[Array, " region"]:
         """1 - n/lambda at the optimum; d(-2 ln L)/d(mu) is twice their product with s."""
         problem = self.problem(mu, signal)
-        return attach_derivatives(_solve(problem, None).pull, problem)
+        return pull_from_force(attach_derivatives(_solve(problem, None).force, problem), problem)
+
+    def _force(self, nuisances: Float[Array, " nuisance"]) -> Float[Array, " region"]:
+        """Forces in every bin when the nuisances rest at these values; a guess, no fit."""
+        shift = self.root @ nuisances
+        return -shift / jnp.maximum(jnp.diagonal(self.covariance), 1e-12)
 
     def nll_constant(self) -> Scalar:
         """What to add to half the deviance form for SModelS' absolute nll."""
@@ -262,16 +266,8 @@ def _solve(problem: DualProblem, start: Array | None) -> DualSolution:
     # The solver sees no derivative; they are attached to its result.
     fixed = jax.lax.stop_gradient(problem)
     scale = default_scale(fixed)
-    pull = jnp.zeros_like(fixed.mean) if start is None else jax.lax.stop_gradient(start)
-    return solve_dual(fixed, x_from_pull(pull, fixed, scale), scale)
-
-
-def _nuisances(pull: Array, problem: DualProblem) -> Array:
-    """z = -L^T (f' w), the stationarity condition of the nuisances."""
-    if problem.curvature is None:
-        return -problem.root.T @ pull
-    theta = nuisance_shift(pull, problem)
-    return -problem.root.T @ (pull * (1 + 2 * problem.curvature * theta))
+    force = jnp.zeros_like(fixed.mean) if start is None else jax.lax.stop_gradient(start)
+    return solve_dual(fixed, x_from_force(force, fixed, scale), scale)
 
 
 def _status(solution: DualSolution, twice_nll: Array) -> Status:

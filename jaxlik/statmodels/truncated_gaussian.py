@@ -113,7 +113,7 @@ def log_ratio(
     upper_limit_expected: Float[ArrayLike, "*#shape"],
     form: Form = "protomodels",
 ) -> Float[Array, "*shape"]:
-    """ln L(mu) - ln L(0); arguments as in `twice_nll`."""
+    """Log-likelihood ratio ln L(mu) - ln L(0); arguments as in `twice_nll`."""
     mu, signal, upper_limit, upper_limit_expected = _broadcast(
         mu, signal, upper_limit, upper_limit_expected
     )

@@ -278,8 +278,13 @@ class EfficiencyYields(eqx.Module):
         offset = self.maps.entry_value[entries.item]
         value = self.values_of(offset, places.vertices[place], places.weights[place])
         target = places.target[place]
-        value = self._drop_unreliable(
-            value, offset, places.rotated[place], target, entries.live & places.off_plane[place], buckets
+        value = self.drop_unreliable(
+            value,
+            offset,
+            self.maps.target_grid[target],
+            places.rotated[place],
+            entries.live & places.off_plane[place],
+            buckets.off_plane * 4,
         )
         energy = self.maps.target_energy[target]
         weight = sites.weight[places.site[place], energy] * self.maps.target_factor[target]
@@ -291,8 +296,9 @@ class EfficiencyYields(eqx.Module):
     def _limits(self, sites: Sites, places: Places, buckets: Buckets) -> LimitEntries:
         offset = self.maps.entry_value[self.maps.target_start[places.target]]
         value = self.values_of(offset, places.vertices, places.weights)
-        value = self._drop_unreliable(
-            value, offset, places.rotated, places.target, places.off_plane, buckets
+        grid = self.maps.target_grid[places.target]
+        value = self.drop_unreliable(
+            value, offset, grid, places.rotated, places.off_plane, buckets.off_plane
         )
         energy = self.maps.target_energy[places.target]
         weight = sites.weight[places.site, energy] * self.maps.target_factor[places.target]
@@ -305,50 +311,76 @@ class EfficiencyYields(eqx.Module):
             live,
         )
 
-    def _drop_unreliable(
+    def look_up(
+        self,
+        grid: Int[Array, " entry"],
+        offset: Int[Array, " entry"],
+        flat: Float[Array, "entry 6"],
+        wanted: Bool[Array, " entry"],
+        off_plane_bucket: int | None,
+    ) -> Float[Array, " entry"]:
+        """Value of one map at flat coordinates [GeV]; 0 where it has none.
+
+        Args:
+            grid: Grid of each map.
+            offset: Offset of each map in `Maps.values`.
+            flat: Where to look.
+            wanted: Entries to look up at all.
+            off_plane_bucket: Room for points that need a projection; `None` where
+                projections are known to be reliable.
+        """
+        rotated = jax.vmap(self.grids.rotate)(grid, flat)
+        point = jax.vmap(self.grids.in_plane)(grid, rotated)
+        simplex, found = locate(self.grids, grid, point, wanted)
+        vertices, weights = self.vertices_at(grid, simplex, point)
+        value = jnp.where(found, self.values_of(offset, vertices, weights), 0.0)
+        if off_plane_bucket is None:
+            return value
+        off_plane = found & jax.vmap(self.grids.is_off_plane)(grid, rotated)
+        return self.drop_unreliable(value, offset, grid, rotated, off_plane, off_plane_bucket)
+
+    def drop_unreliable(
         self,
         value: Float[Array, " entry"],
         offset: Int[Array, " entry"],
+        grid: Int[Array, " entry"],
         rotated: Float[Array, "entry 6"],
-        target: Int[Array, " entry"],
         off_plane: Bool[Array, " entry"],
-        buckets: Buckets,
+        bucket: int,
     ) -> Float[Array, " entry"]:
         """Zero values whose projection on the plane of the grid is too uncertain.
 
         The estimate is SModelS's: a gradient from one step per axis, then a step
         along the last axis by the sum of its normalised components either way.
         """
-        size = min(4 * buckets.off_plane, value.shape[0])
-        chosen = pack(off_plane, size)
+        chosen = pack(off_plane, min(bucket, value.shape[0]))
         index = chosen.index
-        grid = self.maps.target_grid[target[index]]
+        grid = grid[index]
         point = jax.vmap(self.grids.in_plane)(grid, rotated[index])
         distance = jax.lax.stop_gradient(jax.vmap(self.grids.off_plane)(grid, rotated[index]))
         projected = _six_digits(jax.lax.stop_gradient(value[index]))
         dimension = self.grids.dimension[grid]
         axes = jnp.arange(3)
 
-        def probe(shift: Float[Array, "entry 3"], wanted: Bool[Array, " entry"]):  # noqa: ANN202
-            moved = point + shift
-            simplex, found = locate(self.grids, grid, moved, wanted)
-            vertices, weights = self.vertices_at(grid, simplex, moved)
-            return jnp.where(
-                found, _six_digits(self.values_of(offset[index], vertices, weights)), jnp.nan
-            )
+        def probe(shifts: Float[Array, "probe entry 3"], wanted: Bool[Array, "probe entry"]):  # noqa: ANN202
+            """Rounded values at shifted points, all found in one walk; nan off the grid."""
+            count = shifts.shape[0]
+            moved = (point[None] + shifts).reshape(-1, 3)
+            many = jnp.tile(grid, count)
+            simplex, found = locate(self.grids, many, moved, wanted.reshape(-1))
+            vertices, weights = self.vertices_at(many, simplex, moved)
+            values = self.values_of(jnp.tile(offset[index], count), vertices, weights)
+            return jnp.where(found, _six_digits(values), jnp.nan).reshape(count, -1)
 
-        def slope(axis: Int[Array, ""]):  # noqa: ANN202
-            shift = jnp.where(axes == axis, distance[:, None], 0.0)
-            used = chosen.live & (axis < dimension)
-            safe = jnp.where(distance > 0, distance, 1.0)
-            return jnp.where(used, (probe(shift, used) - projected) / safe, 0.0)
-
-        gradient = jnp.stack([slope(jnp.asarray(axis)) for axis in range(3)], axis=1)
-        norm = jnp.sqrt(jnp.sum(gradient**2, axis=1))
-        total = jnp.sum(gradient, axis=1) / jnp.where(norm > 0, norm, 1.0) * distance
+        used = chosen.live[None] & (axes[:, None] < dimension[None])
+        shifts = jnp.where(axes[:, None, None] == axes, distance[None, :, None], 0.0)
+        safe = jnp.where(distance > 0, distance, 1.0)
+        gradient = jnp.where(used, (probe(shifts, used) - projected) / safe, 0.0)
+        norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
+        total = jnp.sum(gradient, axis=0) / jnp.where(norm > 0, norm, 1.0) * distance
         step = jnp.where(axes == (dimension - 1)[:, None], total[:, None], 0.0)
         known = chosen.live & jnp.isfinite(norm) & (norm > 0)
-        above, below = probe(step, known), probe(-step, known)
+        above, below = probe(jnp.stack([step, -step]), jnp.stack([known, known]))
         up, down = _change(above, projected), _change(below, projected)
         # SModelS rejects a point whose upper step leaves the grid, not the lower.
         error = jnp.maximum(up, jnp.where(jnp.isnan(down), -jnp.inf, down))

@@ -1,0 +1,330 @@
+"""From a full database to the small snapshot that ships with the package.
+
+Run as ``python -m jaxlik.database.embed DATABASE TARGET``. It takes published
+numbers (counts, covariances, maps on fewer grid points) with their references,
+no files of the database: HistFactory workspaces stay out, their regions are
+single counts.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxlik.database.compile import load_database
+from jaxlik.database.grids import triangulate
+from jaxlik.database.locator import build_locator
+from jaxlik.database.records import Grid, MapRecord, Result
+from jaxlik.database.snapshot import MapHeader, Snapshot, write_snapshot
+from jaxlik.database.thinning import error_scale, interpolate, principal_coordinates, thin
+from jaxlik.errors import DatabaseError
+from jaxlik.physics.model import protomodel_space
+
+logger = logging.getLogger(__name__)
+
+ANALYSES = tuple(
+    """
+    ATLAS-SUSY-2013-02-eff ATLAS-SUSY-2013-05-eff ATLAS-SUSY-2013-09-eff ATLAS-SUSY-2013-11-eff
+    ATLAS-SUSY-2013-12-eff ATLAS-SUSY-2013-15-eff CMS-SUS-13-011-eff CMS-SUS-13-012-eff
+    CMS-SUS-13-013-eff
+    ATLAS-SUSY-2016-07-eff ATLAS-SUSY-2016-16-eff ATLAS-SUSY-2016-24-eff ATLAS-SUSY-2017-03-eff
+    ATLAS-SUSY-2018-05-ewk-eff ATLAS-SUSY-2018-06-eff ATLAS-SUSY-2018-12-eff ATLAS-SUSY-2018-41-eff
+    ATLAS-SUSY-2019-02-eff
+    CMS-SUS-16-033-eff CMS-SUS-16-039-agg CMS-SUS-16-048-ma5 CMS-SUS-16-050-agg CMS-SUS-19-006-agg
+    CMS-SUS-20-004-eff CMS-SUS-21-002-eff
+    ATLAS-SUSY-2013-11 CMS-SUS-13-006 CMS-SUS-13-012
+    ATLAS-SUSY-2018-06 ATLAS-SUSY-2018-16 ATLAS-SUSY-2018-32 ATLAS-SUSY-2019-09
+    CMS-SUS-16-033 CMS-SUS-16-036 CMS-SUS-16-050 CMS-SUS-16-051 CMS-SUS-17-009 CMS-SUS-19-006
+    CMS-SUS-20-001
+    """.split()
+)
+"""Results to embed: those behind the published high score (JHEP 03 (2021) 207) and its
+critic, then electroweak, slepton and third-generation searches at 8 and 13 TeV."""
+
+POINT_LIMITS = {1: 200, 2: 350, 3: 550}
+"""Grid points kept at most, by dimension; the hull is kept whole in any case."""
+
+TOLERANCE = 0.02
+"""Scaled interpolation error at which no more points are added."""
+
+SIGNIFICANT_BITS = 17
+"""Values are rounded to this many binary digits (relative error 4e-6)."""
+
+SHARED_POINTS = 0.5
+"""Maps of one topology share a grid if at least this fraction of all points is common."""
+
+
+@dataclass
+class _Group:
+    """Maps of one result and topology, on the union of their grids."""
+
+    folder: str
+    txname: str
+    quantity: str
+    points: dict[bytes, np.ndarray] = field(default_factory=dict)
+    maps: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ThinningReport:
+    """Size and error of one thinned group; errors scaled by `error_scale`, over all vertices."""
+
+    folder: str
+    txname: str
+    quantity: str
+    maps: int
+    points_before: int
+    points_after: int
+    median_error: float
+    error_95: float
+    largest_error: float
+
+
+def embed(
+    database: Snapshot,
+    target: Path,
+    *,
+    analyses: Sequence[str] = ANALYSES,
+    quiet: bool = False,
+) -> tuple[Snapshot, list[ThinningReport]]:
+    """Write a thinned subset of a database as one file.
+
+    Args:
+        database: Full database, compiled for the protomodel pool.
+        target: File to write, ``.npz``.
+        analyses: Folders of the results to take.
+        quiet: No progress bar.
+
+    Returns:
+        The snapshot written, and what thinning did to each group of maps.
+
+    Raises:
+        DatabaseError: a result is missing, or names neither arXiv number nor DOI.
+    """
+    from jaxlik.database.topologies import build_channel_table  # SModelS is slow to import
+
+    results = [_facts(database, folder) for folder in analyses]
+    groups = _groups(database, set(analyses))
+    maps, grids, reports = [], [], []
+    for group in tqdm(groups, desc="thinning maps", unit="topology", disable=quiet):
+        records, grid, report = _thin_group(database, group, len(grids))
+        maps += records
+        grids.append(grid)
+        reports.append(report)
+    order = {folder: position for position, folder in enumerate(analyses)}
+    maps.sort(key=lambda record: order[record.folder])
+    table = build_channel_table(protomodel_space(), maps, grids)
+    snapshot = write_snapshot(
+        target,
+        results=results,
+        maps=maps,
+        locator=build_locator(grids),
+        channels=table,
+        database_version=f"{database.version}-embedded",
+        database_sha256=database.sha256,
+        notes={"embedded": _notes(database, results, reports)},
+    )
+    return snapshot, reports
+
+
+def _facts(database: Snapshot, folder: str) -> Result:
+    found = [r for r in database.results if r.provenance.folder == folder]
+    if not found:
+        raise DatabaseError(f"{database.path}: has no result {folder!r}; it cannot be embedded")
+    (result,) = found
+    if not (result.provenance.arxiv or result.provenance.doi):
+        raise DatabaseError(f"{folder}: names neither arXiv number nor DOI; do not embed it")
+    kept = ("lastUpdate", "supersedes", "supersededBy", "type")
+    tags = {name: value for name, value in result.tags.items() if name in kept}
+    return replace(result, workspaces=(), tags=tags)
+
+
+def _matched_maps(database: Snapshot) -> set[int]:
+    """Maps that some topology of the pool can fill, and expected limits beside them."""
+    targets = np.unique(database.array("channels.match_target"))
+    start, entries = database.array("channels.target_start"), database.array("channels.target_map")
+    live = {int(i) for t in targets for i in entries[start[t] : start[t + 1]]}
+    limits = {(database.maps[i].folder, database.maps[i].txname) for i in live}
+    expected = {
+        i
+        for i, m in enumerate(database.maps)
+        if m.quantity == "upper_limit_expected" and (m.folder, m.txname) in limits
+    }
+    return live | expected
+
+
+def grid_points(database: Snapshot, grid: int) -> np.ndarray:
+    """Grid points of a snapshot in the coordinates of the publication [GeV]."""
+    bounds = database.array("grids.point_start")[grid : grid + 2]
+    dimension = int(database.array("grids.dimension")[grid])
+    stop = bounds[1] - (3 - dimension)  # apex points close the list
+    rotated = database.array("grids.points")[bounds[0] : stop, :dimension]
+    rotation = database.array("grids.rotation")[grid][:, :dimension]
+    full = rotated @ rotation.T + database.array("grids.centre")[grid]
+    return np.round(full, 6) + 0.0
+
+
+def _groups(database: Snapshot, folders: set[str]) -> list[_Group]:
+    """Maps that can share a thinned grid, for each result and topology."""
+    groups: dict[tuple, list[_Group]] = {}
+    for index in sorted(_matched_maps(database)):
+        header = database.maps[index]
+        if header.folder not in folders:
+            continue
+        points = {p.tobytes(): p for p in grid_points(database, header.grid)}
+        kind = header.quantity.removesuffix("_expected")
+        key = (header.folder, header.txname, kind, header.coordinates, header.constraint)
+        same = groups.setdefault(key, [])
+        for group in same:
+            union = group.points.keys() | points.keys()
+            common = group.points.keys() & points.keys()
+            whole = kind == "efficiency" or len(common) == len(union)
+            if whole and len(common) >= SHARED_POINTS * len(union):
+                break
+        else:
+            group = _Group(header.folder, header.txname, kind)
+            same.append(group)
+        group.points |= points
+        group.maps.append(index)
+    return [group for same in groups.values() for group in same]
+
+
+def _map_values(database: Snapshot, header: MapHeader) -> np.ndarray:
+    return np.asarray(database.array("values")[header.start : header.start + header.size])
+
+
+def _common_values(database: Snapshot, group: _Group, frame: np.ndarray) -> np.ndarray:
+    """Values of all maps at all points of a group; 0 outside the grid of a map."""
+    keys = {key: row for row, key in enumerate(group.points)}
+    values = np.zeros((len(frame), len(group.maps)))
+    for column, index in enumerate(group.maps):
+        header = database.maps[index]
+        own = _map_values(database, header)
+        rows = np.array([keys[p.tobytes()] for p in grid_points(database, header.grid)])
+        values[rows, column] = own
+        others = np.setdiff1d(np.arange(len(frame)), rows)
+        if len(others):
+            found, _ = interpolate(frame[rows], own[:, None], frame[others])
+            values[others, column] = np.nan_to_num(found[:, 0])
+    return values
+
+
+def _thin_group(
+    database: Snapshot, group: _Group, number: int
+) -> tuple[list[MapRecord], Grid, ThinningReport]:
+    full = np.array(list(group.points.values()))[:, : len(database.maps[group.maps[0]].coordinates)]
+    frame = principal_coordinates(full)
+    values = _common_values(database, group, frame)
+    scale = error_scale(values, _sensitivity_units(database, group))
+    limit = POINT_LIMITS[frame.shape[1]]
+    kept = thin(frame, values, scale, limit=limit, tolerance=TOLERANCE)
+    grid = triangulate(full[kept], f"{group.folder}: {group.txname}")
+    rounded = round_bits(values[kept], SIGNIFICANT_BITS)
+    records = []
+    for column, index in enumerate(group.maps):
+        header = database.maps[index]
+        if np.any(rounded[:, column]):
+            records.append(_record(header, number, rounded[:, column]))
+    thinned, _ = interpolate(frame[kept], values[kept], frame)
+    errors = np.abs(thinned - values) / scale
+    report = ThinningReport(
+        group.folder,
+        group.txname,
+        group.quantity,
+        len(records),
+        len(full),
+        len(kept),
+        *(round(float(q), 4) for q in np.quantile(errors, [0.5, 0.95, 1.0])),
+    )
+    return records, grid, report
+
+
+def _record(header: MapHeader, grid: int, values: np.ndarray) -> MapRecord:
+    return MapRecord(
+        header.folder,
+        header.region,
+        header.txname,
+        header.quantity,
+        header.constraint,
+        header.coordinates,
+        grid,
+        values,
+        header.final_state,
+        header.intermediate_state,
+        header.validated,
+        header.source,
+    )
+
+
+def _sensitivity_units(database: Snapshot, group: _Group) -> np.ndarray | None:
+    """Expected limit on the visible cross section of the region of each map [fb]."""
+    if group.quantity != "efficiency":
+        return None
+    counting = database.result(group.folder).counting
+    assert counting is not None
+    limit = dict(zip(counting.region_ids, counting.upper_limit_expected, strict=True))
+    units = np.array([limit[str(database.maps[index].region)] for index in group.maps])
+    return np.where(units > 0, units, np.nanmedian(units))
+
+
+def round_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round to a number of binary digits, so that zeros at the end compress."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+
+
+def _notes(
+    database: Snapshot, results: Iterable[Result], reports: list[ThinningReport]
+) -> dict[str, Any]:
+    return {
+        "made_from": f"SModelS database {database.version}",
+        "made_with": "python -m jaxlik.database.embed",
+        "content": (
+            "published numbers: event counts, covariances, efficiency and upper-limit maps on "
+            "fewer grid points; all signal regions are kept; HistFactory workspaces are left out"
+        ),
+        "sources": {
+            r.provenance.folder: {"arxiv": r.provenance.arxiv, "doi": r.provenance.doi}
+            for r in results
+        },
+        "significant_bits": SIGNIFICANT_BITS,
+        "thinning": [
+            [r.folder, r.txname, r.maps, r.points_before, r.points_after, r.error_95]
+            for r in reports
+        ],
+        "thinning_columns": "folder, topology, maps, points before, points after, error (95 %)",
+        "thinning_error": (
+            "95 % quantile over maps and all grid points of |thinned - full| / (full + a tenth of "
+            "the largest value of the map, or of a map 0.3 times as sensitive as the best)"
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: embed a database and print what thinning did."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("database", help="SModelS database or snapshot")
+    parser.add_argument("target", type=Path, help="file to write (.npz)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO)
+    snapshot, reports = embed(load_database(options.database), options.target)
+    head = f"{'result':28} {'topology':16} {'maps':>5} {'before':>7} {'after':>6} {'median':>7} {'95 %':>7}"
+    print(head)
+    for r in reports:
+        print(
+            f"{r.folder:28} {r.txname:16} {r.maps:5d} {r.points_before:7d} {r.points_after:6d} "
+            f"{r.median_error:7.3f} {r.error_95:7.3f}"
+        )
+    size = options.target.stat().st_size
+    print(f"{len(snapshot.results)} results, {len(snapshot.maps)} maps, {size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,401 @@
+"""From a model point to the test statistic K, as one pure function.
+
+    masses, branching ratios, signal strengths
+      -> cross sections -> weights of topologies -> events in every region, r-values
+      -> likelihood ratio of every result -> best combination and mu -> K = Z^2 + 2 ln pi
+
+The discrete choices (regions, combination, mu-hat) are made without gradients; the
+value at these choices is then differentiated, which is exact by the envelope theorem.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxlik.combination.cliques import CliqueTable
+from jaxlik.combination.joint import best_joint
+from jaxlik.critic import MIN_CROSS_SECTION, Clusters, LimitTable, cluster, mu_limit
+from jaxlik.errors import Status, merge_status
+from jaxlik.physics.cross_sections import CrossSections
+from jaxlik.physics.kinematics import existing_productions, normalise_branching_ratios
+from jaxlik.physics.model import ModelPoint, ModelSpace
+from jaxlik.physics.prior import PriorCounts, log_prior
+from jaxlik.statmodels import poisson, truncated_gaussian
+from jaxlik.statmodels.bank import StatModelBank
+from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.efficiency import Buckets, EfficiencyYields, Signals
+
+NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
+"""Where likelihoods are evaluated in search of mu-hat, as fractions of the largest useful mu."""
+
+
+class Regions(eqx.Module):
+    """Counts and limits of all signal regions; regions of one result are contiguous.
+
+    Attributes:
+        observed: Events.
+        background: Expected background events.
+        background_error: Its uncertainty.
+        upper_limit: Observed limit on the visible cross section [fb].
+        upper_limit_expected: Expected limit [fb].
+        selectable: False for control and validation regions.
+        of_result: Regions of each result, padded with the number of regions.
+    """
+
+    observed: Float[Array, " region"]
+    background: Float[Array, " region"]
+    background_error: Float[Array, " region"]
+    upper_limit: Float[Array, " region"]
+    upper_limit_expected: Float[Array, " region"]
+    selectable: Bool[Array, " region"]
+    of_result: Int[Array, "result slot"]
+
+
+class JointModels(eqx.Module):
+    """Results with a published joint likelihood.
+
+    Attributes:
+        bank: Their simplified likelihoods.
+        null: -2 ln L of each at mu = 0.
+        regions: Position on the region axis of each region of the bank's axis.
+        result: Result of each model.
+        information: Inverse of covariance plus Poisson variance, for sensitivities.
+    """
+
+    bank: StatModelBank
+    null: Float[Array, " model"]
+    regions: Int[Array, " bank_region"]
+    result: Int[Array, " model"]
+    information: Float[Array, "model region region"]
+
+    def signal(self, events: Float[Array, " region"]) -> Float[Array, "model slot"]:
+        """Events of each model's regions."""
+        return self.bank.gather(events[self.regions])
+
+
+class Settings(eqx.Module):
+    """Numbers of the procedure; traced, so that changing one compiles nothing.
+
+    Attributes:
+        threshold: r-value that excludes (1.3 in arXiv:2012.12246).
+        mass_gap: Largest mass difference [GeV] that is compressed.
+        minimum_weight: Cascades below this weight [fb] are dropped.
+        min_sensitivity: Expected 2 ln(L(1)/L(0)) a result needs to take part.
+    """
+
+    threshold: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.3)
+    mass_gap: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=10.0)
+    minimum_weight: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.02)
+    min_sensitivity: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.25)
+
+
+class Prediction(NamedTuple):
+    """What the experiments would see of a model point.
+
+    Attributes:
+        production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
+        signals: Events and cross sections of all regions, limits met.
+        clusters: Predictions of upper-limit results.
+        region: Region that speaks for each efficiency-map result; of the axis `region`.
+        region_live: Whether the result sees the model at all.
+        r_region: r-value of each efficiency-map result, from its best expected region.
+        r_region_expected: The same expected.
+        r_max: Largest r-value the critic counts.
+        mu_max: Largest signal strength it allows.
+        status: Overflow of any bucket.
+    """
+
+    production: Float[Array, "production 2"]
+    signals: Signals
+    clusters: Clusters
+    region: Int[Array, " result"]
+    region_live: Bool[Array, " result"]
+    r_region: Float[Array, " result"]
+    r_region_expected: Float[Array, " result"]
+    r_max: Scalar
+    mu_max: Scalar
+    status: Status  # type: ignore[reportInvalidTypeForm]
+
+
+class Evaluation(NamedTuple):
+    """The score of a model point and how it came about.
+
+    Attributes:
+        score: K = Z^2 + 2 ln pi; -inf where no combination exists.
+        z_squared: 2 ln(L(mu_hat)/L(0)) of the best combination.
+        mu_hat: Best signal strength within the critic's bound.
+        at_bound: Whether the critic's bound holds mu_hat back.
+        prior: ln pi and its counts.
+        members: Candidates in the best combination.
+        log_ratio: 2 ln(L_i(mu_hat)/L_i(0)) of each candidate.
+        sensitivity: Expected 2 ln(L_i(1)/L_i(0)) of each candidate.
+        live: Candidates that see the model.
+        prediction: Events, r-values, clusters.
+        status: Worst outcome of all steps.
+    """
+
+    score: Scalar
+    z_squared: Scalar
+    mu_hat: Scalar
+    at_bound: Bool[Array, ""]
+    prior: PriorCounts
+    members: Bool[Array, " candidate"]
+    log_ratio: Float[Array, " candidate"]
+    sensitivity: Float[Array, " candidate"]
+    live: Bool[Array, " candidate"]
+    prediction: Prediction
+    status: Status  # type: ignore[reportInvalidTypeForm]
+
+
+class _LimitChoice(NamedTuple):
+    """The cluster that speaks for each upper-limit result with a likelihood."""
+
+    cross_section: Float[Array, " limit_result"]
+    upper_limit: Float[Array, " limit_result"]
+    upper_limit_expected: Float[Array, " limit_result"]
+    live: Bool[Array, " limit_result"]
+
+
+class Engine(eqx.Module):
+    """Everything needed to score model points of one space against one database.
+
+    Candidates of a combination are the efficiency-map results in order, then, in mode
+    ``protomodels``, the upper-limit results with expected limits.
+    """
+
+    space: ModelSpace
+    cross_sections: CrossSections
+    yields: EfficiencyYields
+    limits: LimitTable
+    regions: Regions
+    joint: tuple[JointModels, ...]
+    cliques: CliqueTable
+    settings: Settings
+    literal: bool = eqx.field(static=True)
+    """Rules of arXiv:2012.12246 (mode ``protomodels``) instead of the corrected ones."""
+    num_limit_results: int = eqx.field(static=True)
+    """Upper-limit results among the candidates."""
+    buckets: Buckets = eqx.field(static=True)
+
+    @property
+    def num_results(self) -> int:
+        """Efficiency-map results."""
+        return self.regions.of_result.shape[0]
+
+    def predict(self, point: ModelPoint, production: Float[Array, "production 2"]) -> Prediction:
+        """Events, r-values and the critic's bound, for given cross sections.
+
+        Args:
+            point: Masses and branching ratios; signal strengths are not used.
+            production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
+        """
+        decays = normalise_branching_ratios(self.space, point).point
+        signals = self.yields(
+            decays.masses,
+            decays.branching_ratios,
+            production,
+            mass_gap=self.settings.mass_gap,
+            minimum_weight=self.settings.minimum_weight,
+            buckets=self.buckets,
+        )
+        clusters = cluster(signals.limits, self.limits, self.yields)
+        best, live, r, r_expected = self._critic_regions(signals)
+        chosen, chosen_live = self._choose_regions(signals, best, live)
+        every_r = jnp.concatenate([jnp.where(live, r, 0.0), clusters.r.reshape(-1)])
+        expected = jnp.concatenate([r_expected, clusters.r_expected.reshape(-1)])
+        mu_max, r_max = mu_limit(
+            every_r, expected, self.settings.threshold, only_sensitive=not self.literal
+        )
+        status = merge_status(signals.status, clusters.status)
+        return Prediction(
+            production, signals, clusters, chosen, chosen_live, r, r_expected, r_max, mu_max, status
+        )
+
+    def reference_production(self, point: ModelPoint) -> Float[Array, "production 2"]:
+        """Reference cross sections times signal strengths of existing modes [fb]."""
+        exists = existing_productions(self.space, point)
+        strength = jnp.where(exists, point.signal_strengths, 0.0)
+        return self.cross_sections(point.masses) * strength[:, None]
+
+    def evaluate(self, point: ModelPoint) -> Evaluation:
+        """Score a model point with reference cross sections."""
+        return self.evaluate_with(point, self.reference_production(point))
+
+    def evaluate_with(
+        self, point: ModelPoint, production: Float[Array, "production 2"]
+    ) -> Evaluation:
+        """Score a model point with given cross sections times signal strengths [fb]."""
+        prediction = self.predict(point, production)
+        prior = log_prior(self.space, point, lax.stop_gradient(production))
+        limit_choice = self._choose_limits(prediction.clusters)
+        sensitivity, useful, live = self._candidates(prediction, limit_choice)
+        upper = jnp.minimum(prediction.mu_max, useful)
+        nodes = lax.stop_gradient(upper) * jnp.asarray(NODES)
+        fixed = jax.tree.map(lax.stop_gradient, (prediction, limit_choice))
+        values, slopes, status = self._log_ratios(*fixed, nodes)
+        best = best_joint(
+            self.cliques,
+            live,
+            nodes,
+            lax.stop_gradient(values),
+            lax.stop_gradient(slopes),
+            lax.stop_gradient(upper),
+            min_members=2 if self.literal else 1,
+        )
+        mu = lax.stop_gradient(best.mu_hat)
+        at_bound = best.at_bound & (mu >= lax.stop_gradient(prediction.mu_max) * (1 - 1e-9))
+        final, final_slope, final_status = self._log_ratios(prediction, limit_choice, mu[None])
+        inside = best.members
+        pull = lax.stop_gradient(jnp.sum(jnp.where(inside, final_slope[0], 0.0)))
+        bound = jnp.where(at_bound, prediction.mu_max, 0.0)
+        exists = best.value > -jnp.inf
+        z_squared = jnp.sum(jnp.where(inside, final[0], 0.0))
+        z_squared = z_squared + pull * (bound - lax.stop_gradient(bound))
+        z_squared = jnp.where(exists, jnp.maximum(z_squared, 0.0), 0.0)
+        score = jnp.where(exists, z_squared + 2 * prior.log_prior, -jnp.inf)
+        for other in (status, final_status, best.status):
+            status = merge_status(status, other)
+        return Evaluation(
+            score,
+            z_squared,
+            mu,
+            at_bound,
+            prior,
+            inside,
+            final[0],
+            sensitivity,
+            live,
+            prediction,
+            merge_status(prediction.status, status),
+        )
+
+    def _per_result(self, values: Float[Array, " region"], fill: float) -> Float[Array, "result slot"]:
+        return values.at[self.regions.of_result].get(mode="fill", fill_value=fill)
+
+    def _critic_regions(
+        self, signals: Signals
+    ) -> tuple[Int[Array, " result"], Bool[Array, " result"], Array, Array]:
+        """Best expected region of each result and its r-values, from tabulated limits."""
+        table = self.regions
+        seen = (signals.cross_section >= MIN_CROSS_SECTION) & table.selectable
+        expected = jnp.where(seen, signals.cross_section / table.upper_limit_expected, -1.0)
+        expected = jnp.where(jnp.isfinite(expected), expected, -1.0)
+        slot = jnp.argmax(self._per_result(lax.stop_gradient(expected), -2.0), axis=1)
+        region = jnp.take_along_axis(table.of_result, slot[:, None], axis=1)[:, 0]
+        r = signals.cross_section[region] / table.upper_limit[region]
+        r_expected = expected[region]
+        live = r_expected > 0
+        return region, live, jnp.where(live & jnp.isfinite(r), r, 0.0), r_expected
+
+    def _choose_regions(
+        self, signals: Signals, best: Int[Array, " result"], live: Bool[Array, " result"]
+    ) -> tuple[Int[Array, " result"], Bool[Array, " result"]]:
+        """Region that enters the likelihood: best expected, or largest excess (literal)."""
+        if not self.literal:
+            return best, live
+        table = self.regions
+        seen = (signals.cross_section >= MIN_CROSS_SECTION) & table.selectable
+        excess = jnp.where(seen, table.upper_limit / table.upper_limit_expected, -1.0)
+        excess = jnp.where(jnp.isfinite(excess), excess, -1.0)
+        slot = jnp.argmax(self._per_result(excess, -2.0), axis=1)
+        region = jnp.take_along_axis(table.of_result, slot[:, None], axis=1)[:, 0]
+        return region, excess[region] > 0
+
+    def _choose_limits(self, clusters: Clusters) -> _LimitChoice:
+        """Cluster with the largest observed over expected limit, per upper-limit result."""
+        count = self.num_limit_results
+        known = clusters.live & (clusters.upper_limit_expected > 0)
+        safe = jnp.where(known, clusters.upper_limit_expected, 1.0)
+        ratio = lax.stop_gradient(jnp.where(known, clusters.upper_limit / safe, -1.0))
+        result = jnp.broadcast_to(self.limits.result[clusters.limit][:, None], ratio.shape)
+        flat = result.reshape(-1)
+        mine = (flat[None, :] == jnp.arange(count)[:, None]) & known.reshape(-1)[None, :]
+        best = jnp.argmax(jnp.where(mine, ratio.reshape(-1)[None, :], -2.0), axis=1)
+        live = jnp.any(mine, axis=1)
+        return _LimitChoice(
+            jnp.where(live, clusters.cross_section.reshape(-1)[best], 0.0),
+            jnp.where(live, clusters.upper_limit.reshape(-1)[best], 1.0),
+            jnp.where(live, safe.reshape(-1)[best], 1.0),
+            live,
+        )
+
+    def _region_values(
+        self, prediction: Prediction
+    ) -> tuple[Array, Array, Array, Array]:
+        """Signal, observed, background and its error of the chosen regions."""
+        table, region = self.regions, prediction.region
+        signal = jnp.where(prediction.region_live, prediction.signals.events[region], 0.0)
+        return signal, table.observed[region], table.background[region], table.background_error[region]
+
+    def _candidates(
+        self, prediction: Prediction, choice: _LimitChoice
+    ) -> tuple[Float[Array, " candidate"], Scalar, Bool[Array, " candidate"]]:
+        """Expected sensitivity, the largest useful mu, and who takes part."""
+        signal, observed, background, error = self._region_values(prediction)
+        asimov = signal + background
+        sensitivity = 2 * poisson.log_ratio(1.0, signal, asimov, background, error)
+        best_mu = poisson.mu_hat(signal, observed, background)
+        live = prediction.region_live
+        if not self.literal:
+            for model in self.joint:
+                events = model.signal(prediction.signals.events)
+                seen = jnp.any(events > 0, axis=1)
+                weighted = jnp.einsum("mrs,ms->mr", model.information, events)
+                power = jnp.einsum("mr,mr->m", weighted, events)
+                models = model.bank.models
+                excess = jnp.where(model.bank.region_mask, models.observed - models.background, 0.0)
+                estimate = jnp.einsum("mr,mr->m", weighted, excess)
+                ratio = estimate / jnp.where(power > 0, power, 1.0)
+                # A joint fit may like more signal than its Gaussian estimate says.
+                ratio = jnp.maximum(ratio, 0.0) + 2.0 / jnp.sqrt(jnp.where(power > 0, power, 1.0))
+                sensitivity = sensitivity.at[model.result].set(jnp.where(seen, power, 0.0))
+                best_mu = best_mu.at[model.result].set(jnp.where(seen, ratio, 0.0))
+                live = live.at[model.result].set(seen)
+        if self.num_limit_results:
+            cross_section, observed, expected, seen = choice
+            width = expected / truncated_gaussian.SIGMAS_OF_LIMIT
+            strength = jnp.where(seen, cross_section / width, 0.0) ** 2
+            safe = jnp.where(seen, cross_section, 1.0)
+            sensitivity = jnp.concatenate([sensitivity, strength])
+            best_mu = jnp.concatenate([best_mu, jnp.where(seen, 1.2 * observed / safe, 0.0)])
+            live = jnp.concatenate([live, seen])
+        if not self.literal:
+            live &= sensitivity >= self.settings.min_sensitivity
+        else:
+            live &= sensitivity > 0
+        # The best mu of a sum of concave functions lies below the largest of their maxima.
+        useful = jnp.max(jnp.where(live, best_mu, 0.0), initial=0.0)
+        return sensitivity, jnp.maximum(lax.stop_gradient(useful), 1e-3), live
+
+    def _log_ratios(
+        self, prediction: Prediction, choice: _LimitChoice, mu: Float[Array, " node"]
+    ) -> tuple[Float[Array, "node candidate"], Float[Array, "node candidate"], Status]:  # type: ignore[reportInvalidTypeForm]
+        """2 ln(L_i(mu)/L_i(0)) of every candidate and its slope in mu."""
+        signal, observed, background, error = self._region_values(prediction)
+        arguments = (mu[:, None], signal, observed, background, error)
+        values = 2 * poisson.log_ratio(*arguments)
+        slopes = -poisson.profiled_slope(*arguments)
+        status = Status.success
+        if not self.literal:
+            for model in self.joint:
+                fit = model.bank.profile(mu, model.signal(prediction.signals.events))
+                values = values.at[:, model.result].set(model.null - fit.twice_nll)
+                slopes = slopes.at[:, model.result].set(-fit.slope)
+                status = merge_status(status, _worst(fit.status))
+        if self.num_limit_results:
+            cross_section, upper, expected, _ = choice
+            more = 2 * truncated_gaussian.log_ratio(mu[:, None], cross_section, upper, expected)
+            centre, width = truncated_gaussian.gaussian_from_limits(upper, expected)
+            slope = 2 * cross_section * (centre - mu[:, None] * cross_section) / width**2
+            values = jnp.concatenate([values, more], axis=1)
+            slopes = jnp.concatenate([slopes, slope], axis=1)
+        return values, slopes, status
+
+
+def _worst(status: Status) -> Status:  # type: ignore[reportInvalidTypeForm]
+    """The first failure along an axis of outcomes."""
+    failed = status != Status.success
+    return jax.tree.map(lambda leaf: leaf[jnp.argmax(failed)], status)
