@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.compaction import pack
 from jaxlik.yields.efficiency import EfficiencyYields, LimitEntries
 
 MAX_DISTANCE = 0.2
@@ -111,7 +112,8 @@ def cluster(
         yields, table.expected_grid, table.expected_offset, groups.limit, state.flat, wanted, off_plane
     )
     live = state.live & (state.weight >= MIN_CROSS_SECTION)
-    status = Status.where(groups.overflow, Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
+    crowded = jnp.sum(wanted) > 2 * num_groups
+    status = Status.where(groups.overflow | crowded, Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
     return Clusters(
         groups.limit,
         jnp.where(live, state.weight, 0.0),
@@ -309,14 +311,16 @@ def _look_up(
 ) -> Float[Array, "group member"]:
     """Limits [fb] at coordinates of each group's map; 0 where there is none."""
     groups, members = wanted.shape
-
-    def spread(values: Array) -> Array:
-        return jnp.broadcast_to(values[limit][:, None], (groups, members)).reshape(-1)
-
+    # Few maps meet more than one topology: look up two per group, all when asked for one.
+    chosen = pack(wanted.reshape(-1), groups if members == 1 else 2 * groups)
+    place = chosen.index
+    number = limit[place // members]
     value = yields.look_up(
-        spread(grid), spread(offset), flat.reshape(-1, 6), wanted.reshape(-1), off_plane
+        grid[number], offset[number], flat.reshape(-1, 6)[place], chosen.live, off_plane
     )
-    return value.reshape(groups, members)
+    target = jnp.where(chosen.live, place, groups * members)
+    found = jnp.zeros(groups * members, value.dtype).at[target].set(value, mode="drop")
+    return found.reshape(groups, members)
 
 
 def _five_digits(value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

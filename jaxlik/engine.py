@@ -201,7 +201,14 @@ class Engine(eqx.Module):
             minimum_weight=self.settings.minimum_weight,
             buckets=self.buckets,
         )
-        clusters = cluster(signals.limits, self.limits, self.yields)
+        clusters = cluster(
+            signals.limits,
+            self.limits,
+            self.yields,
+            num_groups=self.buckets.groups,
+            num_members=self.buckets.members,
+            off_plane=max(8, self.buckets.off_plane // 4),
+        )
         best, live, r, r_expected = self._critic_regions(signals)
         chosen, chosen_live = self._choose_regions(signals, best, live)
         every_r = jnp.concatenate([jnp.where(live, r, 0.0), clusters.r.reshape(-1)])
@@ -220,18 +227,31 @@ class Engine(eqx.Module):
         strength = jnp.where(exists, point.signal_strengths, 0.0)
         return self.cross_sections(point.masses) * strength[:, None]
 
-    def evaluate(self, point: ModelPoint) -> Evaluation:
-        """Score a model point with reference cross sections."""
-        return self.evaluate_with(point, self.reference_production(point))
+    def evaluate(
+        self, point: ModelPoint, excluded: Bool[Array, " candidate"] | None = None
+    ) -> Evaluation:
+        """Score a model point with reference cross sections.
+
+        Args:
+            point: The model.
+            excluded: Candidates that may not take part in a combination; the critic
+                still hears them.
+        """
+        return self.evaluate_with(point, self.reference_production(point), excluded)
 
     def evaluate_with(
-        self, point: ModelPoint, production: Float[Array, "production 2"]
+        self,
+        point: ModelPoint,
+        production: Float[Array, "production 2"],
+        excluded: Bool[Array, " candidate"] | None = None,
     ) -> Evaluation:
         """Score a model point with given cross sections times signal strengths [fb]."""
         prediction = self.predict(point, production)
         prior = log_prior(self.space, point, lax.stop_gradient(production))
         limit_choice = self._choose_limits(prediction.clusters)
         sensitivity, useful, live = self._candidates(prediction, limit_choice)
+        if excluded is not None:
+            live &= ~excluded
         upper = jnp.minimum(prediction.mu_max, useful)
         nodes = lax.stop_gradient(upper) * jnp.asarray(NODES)
         fixed = jax.tree.map(lax.stop_gradient, (prediction, limit_choice))

@@ -8,6 +8,7 @@ from jaxlik.combination.overlap import Candidate, overlap_of
 from jaxlik.critic import LimitTable
 from jaxlik.database.records import CovarianceRecord, Result
 from jaxlik.database.snapshot import Snapshot
+from jaxlik.database.table import ChannelTable
 from jaxlik.engine import Engine, JointModels, Regions, Settings
 from jaxlik.errors import ConfigError
 from jaxlik.fit.labels import Labels
@@ -35,7 +36,8 @@ def build_engine(
     Args:
         snapshot: Compiled database.
         mode: ``default`` or ``protomodels`` (rules of arXiv:2012.12246).
-        space: Model space the snapshot was compiled for; the protomodel pool by default.
+        space: Model space; the protomodel pool, which snapshots are compiled for, by
+            default. Another one costs seconds of matching.
         settings: Numbers of the procedure.
         buckets: Sizes of the packed tables.
         limit_likelihoods: In mode ``protomodels``, whether upper-limit results with
@@ -50,7 +52,9 @@ def build_engine(
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, wanted one of {MODES}")
     literal = mode == "protomodels"
-    space = space or protomodel_space()
+    default = protomodel_space()
+    space = space or default
+    table = None if _same_layout(space, default) else _table_for(snapshot, space)
     axis = region_axis(snapshot)
     results = [result for result in snapshot.results if result.counting is not None]
     limit_results = _limit_results(snapshot, axis) if literal and limit_likelihoods else []
@@ -59,7 +63,7 @@ def build_engine(
     engine = Engine(
         space=space,
         cross_sections=reference_cross_sections(space),
-        yields=build_yields(snapshot, space, axis),
+        yields=build_yields(snapshot, space, axis, table),
         limits=_limit_table(snapshot, axis, limit_results),
         regions=_regions(snapshot, results, axis),
         joint=_joint_models(results, axis),
@@ -77,6 +81,17 @@ def build_engine(
         provenance={r.provenance.folder: r.provenance for r in snapshot.results},
     )
     return engine, labels
+
+
+def _same_layout(first: ModelSpace, second: ModelSpace) -> bool:
+    names = "pdg_ids channel_sm channel_pairs productions".split()
+    return all(getattr(first, name) == getattr(second, name) for name in names)
+
+
+def _table_for(snapshot: Snapshot, space: ModelSpace) -> ChannelTable:
+    from jaxlik.database.retable import channel_table  # imports SModelS, which is slow
+
+    return channel_table(snapshot, space)
 
 
 def _candidate(result: Result, kind: str) -> Candidate:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxlik.database.locator import LocatorArrays
 from jaxlik.database.snapshot import MapHeader, Snapshot
 from jaxlik.database.text_format import PROMPT_COORDINATE
-from jaxlik.database.topologies import ChannelTable
+from jaxlik.database.table import ChannelTable
 from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.channels import Channels
 from jaxlik.yields.efficiency import EfficiencyYields, Maps
@@ -84,21 +84,24 @@ def region_axis(snapshot: Snapshot) -> RegionAxis:
     return RegionAxis(regions, limits)
 
 
-def build_yields(snapshot: Snapshot, space: ModelSpace, axis: RegionAxis) -> EfficiencyYields:
+def build_yields(
+    snapshot: Snapshot, space: ModelSpace, axis: RegionAxis, table: ChannelTable | None = None
+) -> EfficiencyYields:
     """Exact yields of all results of a snapshot.
 
     Args:
-        snapshot: Compiled for the same model space.
+        snapshot: Compiled database.
         space: Particles, channels, production modes.
         axis: From `region_axis`.
+        table: Channel table of the space; the snapshot's own by default.
     """
-    table = load_table(snapshot)
+    table = table or load_table(snapshot)
     expected = (table.num_particles, table.num_channels, table.num_productions)
     found = (space.num_particles, space.num_channels, space.num_productions)
     if expected != found:
         raise ValueError(
             f"the channel table is for {expected} particles, channels and productions, the model "
-            f"space has {found}; compile the database for this space"
+            f"space has {found}; make one with jaxlik.database.retable.channel_table"
         )
     energy = {r.provenance.folder: ENERGIES.index(r.provenance.sqrts) for r in snapshot.results}
     headers = snapshot.maps

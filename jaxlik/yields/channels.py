@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlik.database.topologies import ChannelTable
+from jaxlik.database.table import ChannelTable
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.compaction import Packed, pack
 
@@ -26,11 +26,46 @@ class Sites(NamedTuple):
         packed: Which sites; `packed.index` counts the sites of the table.
         weight: Cross section times branching ratios [fb], per energy (8, 13 TeV).
         num_rows: Live rows, for the check against the bucket.
+        num_branches: Live branches, for the same.
     """
 
     packed: Packed
     weight: Float[Array, "site 2"]
     num_rows: Int[Array, ""]
+    num_branches: Int[Array, ""]
+
+
+class Weights(NamedTuple):
+    """Factors of row weights.
+
+    A row of branches a and b and of the pair p of first particles weighs
+    effective_p soft_a soft_b + direct_p (full_a full_b - hard_a hard_b).
+
+    Attributes:
+        direct: Cross section of the pair itself [fb].
+        effective: The same, and of all that decays softly into it [fb].
+        full: Branching ratios of a branch whose steps are all visible.
+        hard: The same without steps that mass compression removes.
+        soft: Branching ratios of a branch, soft decays between its vertices included.
+    """
+
+    direct: Float[Array, "pair 2"]
+    effective: Float[Array, "pair 2"]
+    full: Float[Array, " branch"]
+    hard: Float[Array, " branch"]
+    soft: Float[Array, " branch"]
+
+
+class _Products(NamedTuple):
+    compressed: Float[Array, " row"]
+    extra: Float[Array, " row"]
+
+
+def _products(
+    weights: Weights, first: Int[Array, " row"], second: Int[Array, " row"]
+) -> _Products:
+    extra = weights.full[first] * weights.full[second] - weights.hard[first] * weights.hard[second]
+    return _Products(weights.soft[first] * weights.soft[second], extra)
 
 
 class Channels(eqx.Module):
@@ -52,8 +87,9 @@ class Channels(eqx.Module):
     feed_production: Int[Array, " feed"]
     feed_from: Int[Array, "feed 2"]
     feed_to: Int[Array, "feed 2"]
+    row_of: Int[Array, "branch branch"]
+    """Row of two branches, -1 where no map sees them."""
     row_pair: Int[Array, " row"]
-    row_branches: Int[Array, "row 2"]
     row_site: Int[Array, " row"]
     site_class: Int[Array, " site"]
     site_nodes: Int[Array, "site 6"]
@@ -76,9 +112,12 @@ class Channels(eqx.Module):
         names = (
             "branch_channels branch_daughters branch_nodes branch_share branch_direct "
             "branch_invisible pair_production feed_pair feed_production feed_from feed_to "
-            "row_pair row_branches row_site site_class site_nodes"
+            "row_pair row_site site_class site_nodes"
         ).split()
+        row_of = np.full((len(length), len(length)), -1, dtype=np.int32)
+        row_of[table.row_branches[:, 0], table.row_branches[:, 1]] = np.arange(len(table.row_pair))
         return cls(
+            row_of=jnp.asarray(row_of),
             channel_parent=jnp.asarray(channel_parent),
             channel_daughter=jnp.asarray(channel_daughter),
             channel_soft=jnp.asarray(np.isin(every, table.soft_channels)),
@@ -88,14 +127,14 @@ class Channels(eqx.Module):
             **{name: jnp.asarray(getattr(table, name)) for name in names},
         )
 
-    def row_weights(
+    def weights(
         self,
         masses: Float[Array, " particle"],
         branching_ratios: Float[Array, " channel"],
         production: Float[Array, "production 2"],
         mass_gap: Scalar,
-    ) -> Float[Array, "row 2"]:
-        """Weight of every row [fb].
+    ) -> "Weights":
+        """Weights of pairs of particles and of branches, whose products are row weights.
 
         Args:
             masses: GeV.
@@ -118,10 +157,7 @@ class Channels(eqx.Module):
             * transition[self.feed_from[:, 1], self.feed_to[:, 1]][:, None]
         )
         effective = jnp.zeros_like(direct).at[self.feed_pair].add(fed)
-        a, b = self.row_branches[:, 0], self.row_branches[:, 1]
-        compressed = effective[self.row_pair] * (soft_branch[a] * soft_branch[b])[:, None]
-        extra = full_branch[a] * full_branch[b] - hard_branch[a] * hard_branch[b]
-        return compressed + direct[self.row_pair] * extra[:, None]
+        return Weights(direct, effective, full_branch, hard_branch, soft_branch)
 
     def _transitions(self, soft: Float[Array, " channel"]) -> Float[Array, "particle1 particle1"]:
         """Sum over chains of soft decays between two particles; padded by one identity row."""
@@ -164,6 +200,7 @@ class Channels(eqx.Module):
         mass_gap: Scalar,
         minimum_weight: Scalar,
         *,
+        num_branches: int,
         num_rows: int,
         num_sites: int,
     ) -> Sites:
@@ -175,15 +212,31 @@ class Channels(eqx.Module):
             production: Cross sections times signal strengths [fb], per energy.
             mass_gap: Largest mass difference [GeV] that is compressed.
             minimum_weight: Rows below it [fb] are dropped (SModelS ``sigmacut``).
+            num_branches: Bucket for branches.
             num_rows: Bucket for rows.
             num_sites: Bucket for sites.
         """
-        weight = self.row_weights(masses, branching_ratios, production, mass_gap)
-        rows = pack(jnp.max(weight, axis=1) >= minimum_weight, num_rows)
-        live_weight = jnp.where(rows.live[:, None], weight[rows.index], 0.0)
-        number = jnp.where(rows.live, self.row_site[rows.index], self.site_class.shape[0])
-        total = jnp.zeros((self.site_class.shape[0], 2), weight.dtype)
+        weights = self.weights(masses, branching_ratios, production, mass_gap)
+        strongest = jnp.maximum(jnp.max(weights.direct), jnp.max(weights.effective))
+        largest = jnp.maximum(weights.full, weights.soft)
+        branches = pack(largest * strongest >= minimum_weight, num_branches)
+        first, second = jnp.repeat(branches.index, num_branches), jnp.tile(branches.index, num_branches)
+        both = jnp.repeat(branches.live, num_branches) & jnp.tile(branches.live, num_branches)
+        row = jnp.where(both, self.row_of[first, second], -1)
+        pair = self.row_pair[row]
+        product = _products(weights, first, second)
+        size = jnp.max(weights.effective, axis=1)[pair] * product.compressed
+        size = size + jnp.max(weights.direct, axis=1)[pair] * product.extra
+        rows = pack((row >= 0) & (size >= minimum_weight), num_rows)
+        chosen = row[rows.index]
+        part = _products(weights, first[rows.index], second[rows.index])
+        pair = self.row_pair[chosen]
+        live_weight = weights.effective[pair] * part.compressed[:, None]
+        live_weight = live_weight + weights.direct[pair] * part.extra[:, None]
+        live_weight = jnp.where(rows.live[:, None], live_weight, 0.0)
+        number = jnp.where(rows.live, self.row_site[chosen], self.site_class.shape[0])
+        total = jnp.zeros((self.site_class.shape[0], 2), live_weight.dtype)
         total = total.at[number].add(live_weight, mode="drop")
         packed = pack(jnp.max(total, axis=1) > 0, num_sites)
         site_weight = jnp.where(packed.live[:, None], total[packed.index], 0.0)
-        return Sites(packed, site_weight, rows.count)
+        return Sites(packed, site_weight, rows.count, branches.count)

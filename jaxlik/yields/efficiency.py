@@ -6,6 +6,7 @@ One jitted function of the model point serves every particle content: what is
 alive is packed into buckets of static size (`jaxlik.yields.compaction`).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -23,14 +24,39 @@ MIN_EFFICIENCY = 1e-14
 
 
 class Buckets(NamedTuple):
-    """Static sizes of the packed tables; see `Yields.demand` for what a model needs."""
+    """Static sizes of the packed tables; `Signals.demand` says what a model needs.
 
-    rows: int = 256
-    sites: int = 96
-    places: int = 512
-    entries: int = 2048
-    off_plane: int = 64
-    limits: int = 192
+    Attributes:
+        branches: Sides of topologies with a noticeable branching ratio.
+        rows: Cascades above the weight cut.
+        sites: Distinct places in maps they fill.
+        places: Sites times efficiency-map grids.
+        entries: Places times regions.
+        off_plane: Places off the plane of their grid.
+        limits: Sites times upper-limit maps.
+        groups: Upper-limit maps with a prediction.
+        members: Distinct topologies in one of them.
+    """
+
+    branches: int = 48
+    rows: int = 96
+    sites: int = 48
+    places: int = 192
+    entries: int = 768
+    off_plane: int = 48
+    limits: int = 112
+    groups: int = 64
+    members: int = 6
+
+    def holding(self, demand: Sequence[int], margin: float = 1.25) -> "Buckets":
+        """Buckets large enough for `Signals.demand`, rounded up so that few sizes occur.
+
+        Args:
+            demand: Largest need of each table over the models in view.
+            margin: Room for models that need a little more.
+        """
+        wanted = [_round_up(int(margin * need)) for need in demand]
+        return Buckets(*(max(size, need) for size, need in zip(self, wanted, strict=True)))
 
 
 class Places(NamedTuple):
@@ -86,7 +112,7 @@ class Signals(NamedTuple):
         cross_section: Cross section times efficiency of each region [fb].
         events: Expected signal events of each region.
         limits: Upper-limit maps the model meets.
-        demand: Rows, sites, places, entries, off-plane points and limit entries needed.
+        demand: Size each bucket needs, in the order of `Buckets`.
         status: ``overflow`` where the buckets were too small.
     """
 
@@ -172,6 +198,7 @@ class EfficiencyYields(eqx.Module):
             production,
             mass_gap,
             minimum_weight,
+            num_branches=buckets.branches,
             num_rows=buckets.rows,
             num_sites=buckets.sites,
         )
@@ -183,27 +210,21 @@ class EfficiencyYields(eqx.Module):
         limit = self._places(masses, sites, expand(middle, last, live, buckets.limits))
         cross_section, num_entries = self._cross_sections(sites, efficiency, buckets)
         limits = self._limits(sites, limit, buckets)
+        groups, members = _group_sizes(limits, self.maps.class_start.dtype)
         demand = jnp.stack(
             [
+                sites.num_branches,
                 sites.num_rows,
                 sites.packed.count,
                 efficiency.count,
                 num_entries,
                 jnp.maximum(efficiency.num_off_plane, limit.num_off_plane),
                 limit.count,
+                groups,
+                members,
             ]
         ).astype(jnp.int32)
-        sizes = jnp.asarray(
-            [
-                buckets.rows,
-                buckets.sites,
-                buckets.places,
-                buckets.entries,
-                buckets.off_plane,
-                buckets.limits,
-            ],
-            dtype=jnp.int32,
-        )
+        sizes = jnp.asarray(tuple(buckets), dtype=jnp.int32)
         status = Status.where(jnp.any(demand > sizes), Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
         events = cross_section * self.maps.luminosity
         return Signals(cross_section, events, limits, demand, status)
@@ -331,7 +352,7 @@ class EfficiencyYields(eqx.Module):
         """
         rotated = jax.vmap(self.grids.rotate)(grid, flat)
         point = jax.vmap(self.grids.in_plane)(grid, rotated)
-        simplex, found = locate(self.grids, grid, point, wanted)
+        simplex, found = locate(self.grids, grid, point, wanted, stragglers=0)
         vertices, weights = self.vertices_at(grid, simplex, point)
         value = jnp.where(found, self.values_of(offset, vertices, weights), 0.0)
         if off_plane_bucket is None:
@@ -367,7 +388,7 @@ class EfficiencyYields(eqx.Module):
             count = shifts.shape[0]
             moved = (point[None] + shifts).reshape(-1, 3)
             many = jnp.tile(grid, count)
-            simplex, found = locate(self.grids, many, moved, wanted.reshape(-1))
+            simplex, found = locate(self.grids, many, moved, wanted.reshape(-1), stragglers=0)
             vertices, weights = self.vertices_at(many, simplex, moved)
             values = self.values_of(jnp.tile(offset[index], count), vertices, weights)
             return jnp.where(found, _six_digits(values), jnp.nan).reshape(count, -1)
@@ -389,6 +410,27 @@ class EfficiencyYields(eqx.Module):
         place = jnp.where(chosen.live, index, value.shape[0])
         fallback = jnp.where(off_plane, 0.0, value)
         return fallback.at[place].set(kept, mode="drop")
+
+
+def _round_up(need: int) -> int:
+    """The next of 8, 12, 16, 24, 32, 48, ..."""
+    size = 8
+    while size < need:
+        size += size // 2 if size & (size - 1) == 0 else size // 3
+    return size
+
+
+def _group_sizes(entries: LimitEntries, dtype) -> tuple[Int[Array, ""], Int[Array, ""]]:  # noqa: ANN001
+    """Upper-limit maps met, and distinct topologies in the fullest."""
+    count = entries.limit.shape[0]
+    same_map = entries.limit[:, None] == entries.limit[None, :]
+    equal = same_map & jnp.all(entries.flat[:, None] == entries.flat[None, :], axis=-1)
+    earlier = jnp.arange(count)[None, :] < jnp.arange(count)[:, None]
+    alive = entries.live
+    first = alive & ~jnp.any(equal & earlier & alive[None, :], axis=1)
+    leader = alive & ~jnp.any(same_map & earlier & alive[None, :], axis=1)
+    members = jnp.sum(same_map & first[None, :] & alive[:, None], axis=1)
+    return jnp.sum(leader).astype(dtype), jnp.max(members, initial=0).astype(dtype)
 
 
 def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:

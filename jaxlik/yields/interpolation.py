@@ -154,7 +154,8 @@ def locate(
         grid: Grid of each point.
         points: Principal coordinates [GeV], `Grids.in_plane`.
         live: Points worth looking for; the others are answered `inside = False`.
-        stragglers: Size of the second batch; a sixteenth of the points by default.
+        stragglers: Size of the second batch; a sixteenth of the points by default, 0
+            for one long walk of all points (less to compile; for few points).
 
     Returns:
         Simplex of each point, and whether it holds the point.
@@ -168,6 +169,9 @@ def locate(
     begin = jax.vmap(grids.starting_simplex)(grid, points)
     count = points.shape[0]
     walk = _Walk(begin, jnp.zeros(count, bool), ~live, jnp.zeros((), jnp.int32))
+    if stragglers == 0:
+        walk = _run(grids, points, walk, MAX_STEPS)
+        return walk.simplex, walk.found
     walk = _run(grids, points, walk, FAST_STEPS)
     size = min(count, stragglers or max(8, count // 16))
     waiting = ~(walk.found | walk.outside)
