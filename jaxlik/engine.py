@@ -292,6 +292,13 @@ class Engine(eqx.Module):
             merge_status(prediction.status, status),
         )
 
+    def log_ratios(
+        self, prediction: Prediction, mu: Float[Array, " node"]
+    ) -> tuple[Float[Array, "node candidate"], Float[Array, "node candidate"]]:
+        """2 ln(L_i(mu)/L_i(0)) of every candidate, and its slope, at given signal strengths."""
+        values, slopes, _ = self._log_ratios(prediction, self._choose_limits(prediction.clusters), mu)
+        return values, slopes
+
     def _per_result(self, values: Float[Array, " region"], fill: float) -> Float[Array, "result slot"]:
         return values.at[self.regions.of_result].get(mode="fill", fill_value=fill)
 

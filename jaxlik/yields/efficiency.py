@@ -91,7 +91,8 @@ class LimitEntries(NamedTuple):
     """Upper limits that the sites of a model meet, not yet clustered.
 
     Attributes:
-        limit: Number of the upper-limit result.
+        limit: Number of the upper-limit map.
+        site: Site of the channel table it is met at.
         weight: Cross section times branching ratios, times the factor of the constraint [fb].
         flat: Flat coordinates of the site [GeV].
         value: Observed upper limit there [fb].
@@ -99,10 +100,25 @@ class LimitEntries(NamedTuple):
     """
 
     limit: Int[Array, " entry"]
+    site: Int[Array, " entry"]
     weight: Float[Array, " entry"]
     flat: Float[Array, "entry 6"]
     value: Float[Array, " entry"]
     live: Bool[Array, " entry"]
+
+
+class Sightings(NamedTuple):
+    """Which topologies efficiency maps see: sites inside the hull of a target's grid.
+
+    Attributes:
+        site: Site of the channel table.
+        target: Target of the channel table.
+        live: Which entries are in use.
+    """
+
+    site: Int[Array, " place"]
+    target: Int[Array, " place"]
+    live: Bool[Array, " place"]
 
 
 class Signals(NamedTuple):
@@ -112,6 +128,7 @@ class Signals(NamedTuple):
         cross_section: Cross section times efficiency of each region [fb].
         events: Expected signal events of each region.
         limits: Upper-limit maps the model meets.
+        sightings: Topologies behind the efficiency-map predictions.
         demand: Size each bucket needs, in the order of `Buckets`.
         status: ``overflow`` where the buckets were too small.
     """
@@ -119,6 +136,7 @@ class Signals(NamedTuple):
     cross_section: Float[Array, " region"]
     events: Float[Array, " region"]
     limits: LimitEntries
+    sightings: Sightings
     demand: Int[Array, " bucket"]
     status: Status  # type: ignore[reportInvalidTypeForm]
 
@@ -227,7 +245,10 @@ class EfficiencyYields(eqx.Module):
         sizes = jnp.asarray(tuple(buckets), dtype=jnp.int32)
         status = Status.where(jnp.any(demand > sizes), Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
         events = cross_section * self.maps.luminosity
-        return Signals(cross_section, events, limits, demand, status)
+        sightings = Sightings(
+            sites.packed.index[efficiency.site], efficiency.target, efficiency.live
+        )
+        return Signals(cross_section, events, limits, sightings, demand, status)
 
     def coordinates(
         self, masses: Float[Array, " particle"], nodes: Int[Array, " 6"], match: Int[Array, ""]
@@ -326,6 +347,7 @@ class EfficiencyYields(eqx.Module):
         live = places.live & (value > 0) & (weight > 0)
         return LimitEntries(
             self.maps.target_limit[places.target],
+            sites.packed.index[places.site],
             jnp.where(live, weight, 0.0),
             places.flat,
             jnp.where(live, value, 1.0),
