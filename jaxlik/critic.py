@@ -206,7 +206,7 @@ def _distance(first: Float[Array, "*shape"], second: Float[Array, "*shape"]) -> 
 def _closest(state: _State) -> tuple[Int[Array, " group"], Int[Array, " group"], Bool[Array, " group"]]:
     """Closest pair of clusters of each group, and whether it may merge."""
     members = state.weight.shape[1]
-    upper = jnp.arange(members)[:, None] < jnp.arange(members)[None, :]
+    upper = (jnp.arange(members)[:, None] < jnp.arange(members)[None, :])[None]
     pair = state.live[:, :, None] & state.live[:, None, :] & upper & ~state.blocked
     value = lax.stop_gradient(state.value)
     distance = jnp.where(pair, _distance(value[:, :, None], value[:, None, :]), jnp.inf)

@@ -402,18 +402,18 @@ class Engine(eqx.Module):
     ) -> tuple[Float[Array, "node candidate"], Float[Array, "node candidate"], Status]:  # type: ignore[reportInvalidTypeForm]
         """2 ln(L_i(mu)/L_i(0)) of every candidate and its slope in mu."""
         signal, observed, background, error = self._region_values(prediction)
-        arguments = (mu[:, None], signal, observed, background, error)
+        arguments = (mu[:, None], *(a[None] for a in (signal, observed, background, error)))
         values = 2 * poisson.log_ratio(*arguments)
         slopes = -poisson.profiled_slope(*arguments)
         status = Status.success
         if not self.literal:
             for model in self.joint:
                 fit = model.bank.profile(mu, model.signal(prediction.signals.events))
-                values = values.at[:, model.result].set(model.null - fit.twice_nll)
+                values = values.at[:, model.result].set(model.null[None] - fit.twice_nll)
                 slopes = slopes.at[:, model.result].set(-fit.slope)
                 status = merge_status(status, _worst(fit.status))
         if self.num_limit_results:
-            cross_section, upper, expected, _ = choice
+            cross_section, upper, expected = (a[None] for a in choice[:3])
             more = 2 * truncated_gaussian.log_ratio(mu[:, None], cross_section, upper, expected)
             centre, width = truncated_gaussian.gaussian_from_limits(upper, expected)
             slope = 2 * cross_section * (centre - mu[:, None] * cross_section) / width**2

@@ -34,12 +34,14 @@ class Rescored(NamedTuple):
 
 
 @eqx.filter_jit
-def _evaluate(engine: Engine, point: ModelPoint, production):  # noqa: ANN001, ANN202
+def evaluate_compiled(engine: Engine, point: ModelPoint, production):  # noqa: ANN001, ANN202
+    """`Engine.evaluate_with`, compiled once for all tables, scans and scores of the host."""
     return engine.evaluate_with(point, production)
 
 
 @eqx.filter_jit
-def _log_ratios(engine: Engine, prediction, mu):  # noqa: ANN001, ANN202
+def log_ratios_compiled(engine: Engine, prediction, mu):  # noqa: ANN001, ANN202
+    """2 ln(L_i(mu)/L_i(0)) of every candidate and its slope at one mu, compiled."""
     values, slopes = engine.log_ratios(prediction, mu[None])
     return values[0], slopes[0]
 
@@ -70,7 +72,7 @@ def rescore(
     """
     if production is None:
         production = np.asarray(engine.reference_production(point))
-    evaluation = _evaluate(engine, point, jnp.asarray(production))
+    evaluation = evaluate_compiled(engine, point, jnp.asarray(production))
     if evaluation.status != Status.success:
         raise ConvergenceError(
             f"evaluation of the model ended with: {evaluation.status}; enlarge the buckets to "
@@ -83,7 +85,7 @@ def rescore(
         overlap = veto_shared_topologies(engine, labels, evaluation, overlap)
 
     def gain_fn(mu: float) -> tuple[np.ndarray, np.ndarray]:
-        values, slopes = _log_ratios(engine, evaluation.prediction, jnp.asarray(float(mu)))
+        values, slopes = log_ratios_compiled(engine, evaluation.prediction, jnp.asarray(float(mu)))
         return np.asarray(values), np.asarray(slopes)
 
     live = np.asarray(evaluation.live)

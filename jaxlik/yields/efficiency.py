@@ -403,7 +403,7 @@ class EfficiencyYields(eqx.Module):
         distance = jax.lax.stop_gradient(jax.vmap(self.grids.off_plane)(grid, rotated[index]))
         projected = _six_digits(jax.lax.stop_gradient(value[index]))
         dimension = self.grids.dimension[grid]
-        axes = jnp.arange(3)
+        axes = jnp.arange(3)[:, None]
 
         def probe(shifts: Float[Array, "probe entry 3"], wanted: Bool[Array, "probe entry"]):  # noqa: ANN202
             """Rounded values at shifted points, all found in one walk; nan off the grid."""
@@ -415,13 +415,14 @@ class EfficiencyYields(eqx.Module):
             values = self.values_of(jnp.tile(offset[index], count), vertices, weights)
             return jnp.where(found, _six_digits(values), jnp.nan).reshape(count, -1)
 
-        used = chosen.live[None] & (axes[:, None] < dimension[None])
-        shifts = jnp.where(axes[:, None, None] == axes, distance[None, :, None], 0.0)
+        used = chosen.live[None] & (axes < dimension[None])
+        unit = jnp.eye(3)[:, None, :]
+        shifts = unit * distance[None, :, None]
         safe = jnp.where(distance > 0, distance, 1.0)
-        gradient = jnp.where(used, (probe(shifts, used) - projected) / safe, 0.0)
+        gradient = jnp.where(used, (probe(shifts, used) - projected[None]) / safe[None], 0.0)
         norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
         total = jnp.sum(gradient, axis=0) / jnp.where(norm > 0, norm, 1.0) * distance
-        step = jnp.where(axes == (dimension - 1)[:, None], total[:, None], 0.0)
+        step = jnp.where(axes.T == (dimension - 1)[:, None], total[:, None], 0.0)
         known = chosen.live & jnp.isfinite(norm) & (norm > 0)
         above, below = probe(jnp.stack([step, -step]), jnp.stack([known, known]))
         up, down = _change(above, projected), _change(below, projected)

@@ -189,7 +189,7 @@ def locate(
 
 
 def _run(grids: Grids, points: Float[Array, "point 3"], walk: _Walk, last: int) -> _Walk:
-    bits = jnp.arange(4)
+    bits = jnp.arange(4)[None, :]
 
     def step(walk: _Walk) -> _Walk:
         weights = jax.vmap(grids.barycentric)(walk.simplex, points)
