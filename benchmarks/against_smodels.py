@@ -5,10 +5,11 @@ SModelS: decomposition, predictions of all regions and results, and, as a second
 figure, the likelihoods of every region. Neither side's set-up is timed: SModelS has
 read its pickle and evaluated the model once before, jaxlik has compiled.
 
-    python -m benchmarks.against_smodels --text FOLDER [--snapshot FOLDER] [--output docs/benchmarks.md]
+    python -m benchmarks.against_smodels --text FOLDER [--snapshot FOLDER] [--output FILE]
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -36,6 +37,7 @@ from jaxlik.fit.assemble import build_engine  # noqa: E402
 from jaxlik.physics.kinematics import normalise_branching_ratios, open_channels  # noqa: E402
 from jaxlik.physics.model import ModelPoint, ModelSpace, fill_masses  # noqa: E402
 from jaxlik.physics.slha import write_slha  # noqa: E402
+from jaxlik.yields.efficiency import Buckets  # noqa: E402
 
 MODELS = {
     "squark, stop": {1000022: 163.0, 1000001: 735.0, 1000006: 1166.0},
@@ -83,10 +85,10 @@ def batch_of(point: ModelPoint, space: ModelSpace, size: int) -> ModelPoint:
 
 
 @eqx.filter_jit
-def scores(engine: Engine, points: ModelPoint):  # noqa: ANN201
+def scores(engine: Engine, points: ModelPoint):
     """K, status and bucket needs of a batch."""
 
-    def one(point: ModelPoint):  # noqa: ANN202
+    def one(point: ModelPoint):
         result = engine.evaluate(point)
         return result.score, result.status, result.prediction.signals.demand
 
@@ -94,13 +96,13 @@ def scores(engine: Engine, points: ModelPoint):  # noqa: ANN201
 
 
 @eqx.filter_jit
-def score(engine: Engine, point: ModelPoint):  # noqa: ANN201
+def score(engine: Engine, point: ModelPoint):
     """K of one model."""
     return engine.evaluate(point).score
 
 
 @eqx.filter_jit
-def score_and_gradient(engine: Engine, point: ModelPoint):  # noqa: ANN201
+def score_and_gradient(engine: Engine, point: ModelPoint):
     """K and its gradient in masses, branching ratios and signal strengths."""
 
     def value(leaves: tuple) -> jax.Array:
@@ -117,16 +119,19 @@ def fitted(engine: Engine, points: ModelPoint) -> Engine:
         _, status, demand = scores(engine, points)
         if bool((status == Status.success).all()):
             largest = np.asarray(demand).max(axis=0)
-            tight = eqx.tree_at(lambda e: e.buckets, engine, _tight(engine, largest))
-            return tight
+            return _with_buckets(engine, _tight(largest))
         wanted = engine.buckets.holding(np.asarray(demand).max(axis=0).tolist())
         if wanted == engine.buckets:
             raise SystemExit(f"evaluation failed: {status}")
-        engine = eqx.tree_at(lambda e: e.buckets, engine, wanted)
+        engine = _with_buckets(engine, wanted)
 
 
-def _tight(engine: Engine, demand: np.ndarray):  # noqa: ANN202
-    smallest = type(engine.buckets)(*([8] * len(engine.buckets)))
+def _with_buckets(engine: Engine, buckets: Buckets) -> Engine:
+    return dataclasses.replace(engine, buckets=buckets)
+
+
+def _tight(demand: np.ndarray) -> Buckets:
+    smallest = Buckets(*([8] * len(Buckets._fields)))
     return smallest.holding(demand.tolist(), margin=1.1)
 
 
@@ -160,11 +165,11 @@ def time_jaxlik(engine: Engine, point: ModelPoint, size: int) -> dict[str, objec
 def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) -> dict[str, dict]:
     """Warm times of SModelS for every model."""
     from smodels.base import runtime
+    from smodels.base.model import Model
     from smodels.base.physicsUnits import GeV, fb
     from smodels.decomposition import decomposer
     from smodels.experiment.databaseObj import Database
     from smodels.matching.theoryPrediction import theoryPredictionsFor
-    from smodels.base.model import Model
     from smodels.share.models.mssm import BSMList
     from smodels.share.models.SMparticles import SMList
 
@@ -179,7 +184,7 @@ def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) ->
             production = np.asarray(engine.reference_production(point))
             write_slha(path, space, point, cross_sections=production)
 
-            def predict() -> list:
+            def predict(path: Path = path) -> list:
                 model = Model(BSMparticles=BSMList, SMparticles=SMList, inputFile=str(path))
                 model.updateParticles(inputFile=str(path))
                 topologies = decomposer.decompose(
@@ -193,7 +198,7 @@ def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) ->
                 )
                 return [*regions, *best]
 
-            def with_likelihoods() -> list:
+            def with_likelihoods(predict: Callable[[], list] = predict) -> list:
                 predictions = predict()
                 for prediction in predictions:
                     if prediction.dataType() == "efficiencyMap":
@@ -252,7 +257,10 @@ def table(result: dict) -> str:
             f"{spread(own['batch'])} | {gains[0]} | {gains[1]} | {gradient} |"
         )
     lines += ["", "Gains: over the predictions alone / with the likelihoods.", ""]
-    lines += ["| model | K | compile, one model [s] | gradient [s] | batch [s] |", "|---|---|---|---|---|"]
+    lines += [
+        "| model | K | compile, one model [s] | gradient [s] | batch [s] |",
+        "|---|---|---|---|---|",
+    ]
     for name, own in result["jaxlik"].items():
         lines.append(
             f"| {name} | {own['K']:.3f} | {own['compile_s']:.1f} | "
@@ -264,8 +272,10 @@ def table(result: dict) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--text", type=Path, help="SModelS text database (with its pickle); none: jaxlik only")
-    parser.add_argument("--snapshot", default=None, help="compiled snapshot; by default made from --text")
+    parser.add_argument("--text", type=Path, help="SModelS text database; none: jaxlik only")
+    parser.add_argument(
+        "--snapshot", default=None, help="compiled snapshot; by default made from --text"
+    )
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--output", type=Path, default=None)
     parser.add_argument("--json", type=Path, default=None)

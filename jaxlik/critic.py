@@ -37,6 +37,7 @@ class Clusters(NamedTuple):
         upper_limit_expected: Expected limit [fb], 0 where there is none.
         flat: Weighted mean of the coordinates [GeV].
         live: Which entries are clusters.
+        demand: Groups and members needed.
         status: ``overflow`` where groups or members did not fit.
     """
 
@@ -46,6 +47,7 @@ class Clusters(NamedTuple):
     upper_limit_expected: Float[Array, "group member"]
     flat: Float[Array, "group member 6"]
     live: Bool[Array, "group member"]
+    demand: Int[Array, " 2"]
     status: Status  # type: ignore[reportInvalidTypeForm]
 
     @property
@@ -109,7 +111,13 @@ def cluster(
     state = _merge_close(state, groups.limit, table, yields, off_plane)
     wanted = state.live & table.has_expected[groups.limit][:, None]
     expected = _look_up(
-        yields, table.expected_grid, table.expected_offset, groups.limit, state.flat, wanted, off_plane
+        yields,
+        table.expected_grid,
+        table.expected_offset,
+        groups.limit,
+        state.flat,
+        wanted,
+        off_plane,
     )
     live = state.live & (state.weight >= MIN_CROSS_SECTION)
     crowded = jnp.sum(wanted) > 2 * num_groups
@@ -121,6 +129,7 @@ def cluster(
         jnp.where(live, expected, 0.0),
         state.flat,
         live,
+        groups.demand,
         status,
     )
 
@@ -131,6 +140,7 @@ class _Groups(NamedTuple):
     flat: Float[Array, "group member 6"]
     value: Float[Array, "group member"]
     live: Bool[Array, "group member"]
+    demand: Int[Array, " 2"]
     overflow: Bool[Array, ""]
 
 
@@ -180,6 +190,7 @@ def _group(entries: LimitEntries, num_limits: int, num_groups: int, num_members:
         laid_out(flat, 0.0),
         laid_out(value, 1.0),
         jnp.zeros(shape, bool).at[row, column].set(inside, mode="drop"),
+        jnp.stack([jnp.max(group) + 1, jnp.max(jnp.where(first, member + 1, 0))]).astype(jnp.int32),
         jnp.any(first & ~inside),
     )
 
@@ -199,11 +210,15 @@ def _join_equal(groups: _Groups) -> _State:
     )
 
 
-def _distance(first: Float[Array, "*shape"], second: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def _distance(
+    first: Float[Array, "*shape"], second: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     return 2 * jnp.abs(first - second) / (first + second)
 
 
-def _closest(state: _State) -> tuple[Int[Array, " group"], Int[Array, " group"], Bool[Array, " group"]]:
+def _closest(
+    state: _State,
+) -> tuple[Int[Array, " group"], Int[Array, " group"], Bool[Array, " group"]]:
     """Closest pair of clusters of each group, and whether it may merge."""
     members = state.weight.shape[1]
     upper = (jnp.arange(members)[:, None] < jnp.arange(members)[None, :])[None]
@@ -217,7 +232,11 @@ def _closest(state: _State) -> tuple[Int[Array, " group"], Int[Array, " group"],
 
 
 def _merge_close(
-    state: _State, limit: Int[Array, " group"], table: LimitTable, yields: EfficiencyYields, off_plane: int
+    state: _State,
+    limit: Int[Array, " group"],
+    table: LimitTable,
+    yields: EfficiencyYields,
+    off_plane: int,
 ) -> _State:
     """Merge until no pair is close; which pairs merge is decided without gradients."""
     groups, members = state.weight.shape
@@ -252,7 +271,9 @@ def _merge_close(
         )
         # A merged cluster may be compared anew with those its parts were kept from.
         blocked = jnp.where(
-            (valid[:, None] & (jnp.arange(members)[None, :] == i[:, None]))[:, :, None], False, blocked
+            (valid[:, None] & (jnp.arange(members)[None, :] == i[:, None]))[:, :, None],
+            False,
+            blocked,
         )
         merged = _State(
             put(state.weight, weight),

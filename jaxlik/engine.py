@@ -209,6 +209,7 @@ class Engine(eqx.Module):
             num_members=self.buckets.members,
             off_plane=max(8, self.buckets.off_plane // 4),
         )
+        signals = signals._replace(demand=signals.demand.at[-2:].set(clusters.demand))
         best, live, r, r_expected = self._critic_regions(signals)
         chosen, chosen_live = self._choose_regions(signals, best, live)
         every_r = jnp.concatenate([jnp.where(live, r, 0.0), clusters.r.reshape(-1)])
@@ -296,10 +297,14 @@ class Engine(eqx.Module):
         self, prediction: Prediction, mu: Float[Array, " node"]
     ) -> tuple[Float[Array, "node candidate"], Float[Array, "node candidate"]]:
         """2 ln(L_i(mu)/L_i(0)) of every candidate, and its slope, at given signal strengths."""
-        values, slopes, _ = self._log_ratios(prediction, self._choose_limits(prediction.clusters), mu)
+        values, slopes, _ = self._log_ratios(
+            prediction, self._choose_limits(prediction.clusters), mu
+        )
         return values, slopes
 
-    def _per_result(self, values: Float[Array, " region"], fill: float) -> Float[Array, "result slot"]:
+    def _per_result(
+        self, values: Float[Array, " region"], fill: float
+    ) -> Float[Array, "result slot"]:
         return values.at[self.regions.of_result].get(mode="fill", fill_value=fill)
 
     def _critic_regions(
@@ -349,13 +354,16 @@ class Engine(eqx.Module):
             live,
         )
 
-    def _region_values(
-        self, prediction: Prediction
-    ) -> tuple[Array, Array, Array, Array]:
+    def _region_values(self, prediction: Prediction) -> tuple[Array, Array, Array, Array]:
         """Signal, observed, background and its error of the chosen regions."""
         table, region = self.regions, prediction.region
         signal = jnp.where(prediction.region_live, prediction.signals.events[region], 0.0)
-        return signal, table.observed[region], table.background[region], table.background_error[region]
+        return (
+            signal,
+            table.observed[region],
+            table.background[region],
+            table.background_error[region],
+        )
 
     def _candidates(
         self, prediction: Prediction, choice: _LimitChoice

@@ -17,7 +17,7 @@ GainFn = Callable[[float], tuple[np.ndarray, np.ndarray]]
 
 DEFAULT_STARTS = (0.1, 1.0, 3.0)
 """Starts of the alternation; it found the optimum from these in 27 of 27 cases
-(`shared/spec/combination.md` section 5)."""
+(see the formula in `certified_combination`)."""
 
 
 class JointSelection(NamedTuple):
@@ -112,7 +112,7 @@ def certified_combination(
         ConvergenceError: If `max_solves` is reached first.
 
     References:
-        `shared/spec/combination.md` section 5.
+        A. H. Land, A. G. Doig, Econometrica 28 (1960) 497 (branch and bound).
     """
     upper = min(mu_max, mu_cap)
     options = {"present": present, "maximal_among": maximal_among, "min_members": min_members}

@@ -73,7 +73,7 @@ def best_joint(
         num_rounds: Rounds of the alternation; two suffice with about eight nodes.
 
     References:
-        `shared/spec/combination.md` sections 1, 5 and 7.
+        arXiv:2012.12246, section 3.5.
     """
     dead = ~live[None, :]
     values = jnp.where(dead, 0.0, values)

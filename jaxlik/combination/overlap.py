@@ -26,7 +26,7 @@ SOURCES = (
     "M. M. Altakach et al., arXiv:2312.16635; Zenodo record 10471553",
     "SModelS/protomodels, analysis combinations, symmetric closure, wildcards resolved",
 )
-"""Where the embedded pairs come from (`shared/spec/protomodels.md` section 7.4)."""
+"""Where the embedded pairs come from (arXiv:2012.12246, arXiv:2312.16635)."""
 
 _SUFFIX = re.compile(r"(-(agg|ma5|eff|adl|trim\d*))+$")
 
@@ -120,7 +120,7 @@ def twin_classes(compatible: Bool[np.ndarray, "n n"]) -> tuple[tuple[int, ...], 
 
     Twins exclude each other and every clique may swap one for another, so that a class
     is one vertex with the largest weight of its members: exact at fixed weights, also
-    under the maximality rule (`shared/spec/combination.md` section 2).
+    under the maximality rule.
     """
     classes: dict[bytes, list[int]] = {}
     for vertex, row in enumerate(compatible):
@@ -132,7 +132,7 @@ def conflict_components(compatible: Bool[np.ndarray, "n n"]) -> tuple[tuple[int,
     """Connected components of the conflict graph, largest first.
 
     Members of different components are all compatible, so that every maximal clique is
-    a union of one maximal clique per component (`shared/spec/combination.md` section 2).
+    a union of one maximal clique per component.
     """
     left = set(range(len(compatible)))
     components = []

@@ -49,7 +49,7 @@ def best_combination(
         ConfigError: If a mask or gain has the wrong length or a gain is undefined.
 
     References:
-        Rule: arXiv:2012.12246; `shared/spec/combination.md` sections 1 to 4.
+        arXiv:2012.12246, section 3.5.
     """
     check_min_members(min_members)
     count = len(overlap.analysis_ids)

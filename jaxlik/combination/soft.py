@@ -63,7 +63,7 @@ def soft_cliques(
         table: From `make_clique_table`.
         live: Candidates in the graph.
         weights: In the unit of the result; with w = 2 ln[L(mu)/L(0)] the temperature is
-            twice the one of `shared/spec/combination.md` section 7.
+            in units of 2 ln L.
         temperature: Positive.
         min_members: 0, 1 or 2; smaller combinations do not count.
     """

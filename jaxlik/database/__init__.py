@@ -1,0 +1,1 @@
+"""Databases: records, readers, snapshots, the channel table."""

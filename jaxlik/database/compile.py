@@ -30,7 +30,11 @@ def cache_folder() -> Path:
 
 
 def load_database(
-    path: str | Path, *, quiet: bool = False, processes: int | None = None, cache: Path | None = None
+    path: str | Path,
+    *,
+    quiet: bool = False,
+    processes: int | None = None,
+    cache: Path | None = None,
 ) -> Snapshot:
     """Open any kind of database.
 

@@ -31,9 +31,7 @@ SIGNED = frozenset({6, 11, 13, 15, 24})
 
 NEUTRINOS = frozenset({12, 14, 16})
 
-ELECTROWEAK = frozenset(
-    {1000022, 1000023, 1000024, 1000025, 1000037, *range(1000011, 1000017)}
-)
+ELECTROWEAK = frozenset({1000022, 1000023, 1000024, 1000025, 1000037, *range(1000011, 1000017)})
 
 
 class Branch(NamedTuple):
@@ -125,7 +123,9 @@ def _unsigned(pid: int) -> bool:
     return particle(pid).self_conjugate or pid in (1000012, 1000014, 1000016)
 
 
-def branches_from(space: ModelSpace, start: int, reach: dict[int, dict[int, int]]) -> tuple[Branch, ...]:
+def branches_from(
+    space: ModelSpace, start: int, reach: dict[int, dict[int, int]]
+) -> tuple[Branch, ...]:
     """All branches whose first visible particle is `start` (signed)."""
     first = Branch(start, (), (), (start,), (), 1.0, False)
     return tuple(_grow(space, first, reach))

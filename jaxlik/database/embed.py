@@ -11,9 +11,12 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -24,7 +27,9 @@ from jaxlik.database.records import Grid, MapRecord, Result
 from jaxlik.database.snapshot import MapHeader, Snapshot, write_snapshot
 from jaxlik.database.thinning import error_scale, interpolate, principal_coordinates, thin
 from jaxlik.errors import DatabaseError
+from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import protomodel_space
+from jaxlik.precision import enable_x64
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +52,7 @@ ANALYSES = tuple(
 """Results to embed: those behind the published high score (JHEP 03 (2021) 207) and its
 critic, then electroweak, slepton and third-generation searches at 8 and 13 TeV."""
 
-POINT_LIMITS = {1: 200, 2: 350, 3: 550}
+POINT_LIMITS = {1: 200, 2: 400, 3: 600}
 """Grid points kept at most, by dimension; the hull is kept whole in any case."""
 
 TOLERANCE = 0.02
@@ -58,6 +63,21 @@ SIGNIFICANT_BITS = 17
 
 SHARED_POINTS = 0.5
 """Maps of one topology share a grid if at least this fraction of all points is common."""
+
+SMALL_GRID = 200
+"""Grids with fewer points are shared only if they are equal."""
+
+REFERENCE_SIGNALS = (
+    ("TChi", (1000023, 1000024)),
+    ("TS", (1000023, 1000024)),
+    ("T2", (-1000006, 1000006)),
+    ("T6", (-1000006, 1000006)),
+    ("T", (1000021, 1000021)),
+)
+"""Production that sets the scale of efficiencies, by the start of the topology's name."""
+
+TABLE_MASSES = np.geomspace(50.0, 3000.0, 120)
+"""GeV; where the reference cross sections are tabulated."""
 
 
 @dataclass
@@ -184,8 +204,8 @@ def _groups(database: Snapshot, folders: set[str]) -> list[_Group]:
         for group in same:
             union = group.points.keys() | points.keys()
             common = group.points.keys() & points.keys()
-            whole = kind == "efficiency" or len(common) == len(union)
-            if whole and len(common) >= SHARED_POINTS * len(union):
+            alike = kind == "efficiency" and len(union) > SMALL_GRID
+            if len(common) >= (SHARED_POINTS if alike else 1.0) * len(union):
                 break
         else:
             group = _Group(header.folder, header.txname, kind)
@@ -221,7 +241,7 @@ def _thin_group(
     full = np.array(list(group.points.values()))[:, : len(database.maps[group.maps[0]].coordinates)]
     frame = principal_coordinates(full)
     values = _common_values(database, group, frame)
-    scale = error_scale(values, _sensitivity_units(database, group))
+    scale = error_scale(values, _sensitive_efficiencies(database, group, full[:, 0]))
     limit = POINT_LIMITS[frame.shape[1]]
     kept = thin(frame, values, scale, limit=limit, tolerance=TOLERANCE)
     grid = triangulate(full[kept], f"{group.folder}: {group.txname}")
@@ -262,15 +282,35 @@ def _record(header: MapHeader, grid: int, values: np.ndarray) -> MapRecord:
     )
 
 
-def _sensitivity_units(database: Snapshot, group: _Group) -> np.ndarray | None:
-    """Expected limit on the visible cross section of the region of each map [fb]."""
+@lru_cache
+def _reference_table(pair: tuple[int, int]) -> np.ndarray:
+    """Cross section [fb] at `TABLE_MASSES`, at 8 and 13 TeV."""
+    space = protomodel_space()
+    masses = jnp.asarray(np.repeat(TABLE_MASSES[:, None], space.num_particles, axis=1))
+    table = jax.jit(jax.vmap(reference_cross_sections(space)))(masses)
+    return np.asarray(table)[:, space.production_index(*pair)]
+
+
+def _sensitive_efficiencies(
+    database: Snapshot, group: _Group, masses: np.ndarray
+) -> np.ndarray | None:
+    """Efficiencies at which a reference signal reaches the expected limit, ``point map``.
+
+    The signal is the pair of gluinos, stops, or of chargino and neutralino that a
+    topology stands for, with the mass of its first particle [GeV].
+    """
     if group.quantity != "efficiency":
         return None
-    counting = database.result(group.folder).counting
+    result = database.result(group.folder)
+    counting = result.counting
     assert counting is not None
     limit = dict(zip(counting.region_ids, counting.upper_limit_expected, strict=True))
-    units = np.array([limit[str(database.maps[index].region)] for index in group.maps])
-    return np.where(units > 0, units, np.nanmedian(units))
+    limits = np.array([limit[str(database.maps[index].region)] for index in group.maps])
+    limits = np.where(limits > 0, limits, np.nanmedian(limits))
+    pair = next(pair for prefix, pair in REFERENCE_SIGNALS if group.txname.startswith(prefix))
+    table = np.log(_reference_table(pair)[:, 0 if result.provenance.sqrts == 8.0 else 1])
+    signal = np.exp(np.interp(np.log(masses), np.log(TABLE_MASSES), table))
+    return limits / signal[:, None]
 
 
 def round_bits(values: np.ndarray, bits: int) -> np.ndarray:
@@ -300,8 +340,9 @@ def _notes(
         ],
         "thinning_columns": "folder, topology, maps, points before, points after, error (95 %)",
         "thinning_error": (
-            "95 % quantile over maps and all grid points of |thinned - full| / (full + a tenth of "
-            "the largest value of the map, or of a map 0.3 times as sensitive as the best)"
+            "95 % quantile over maps and all grid points of |thinned - full| / full for limits, "
+            "|thinned - full| / (full + a tenth of the efficiency at which a reference signal "
+            "reaches the expected limit) for efficiencies"
         ),
     }
 
@@ -312,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("database", help="SModelS database or snapshot")
     parser.add_argument("target", type=Path, help="file to write (.npz)")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO)
+    enable_x64()
     snapshot, reports = embed(load_database(options.database), options.target)
     head = f"{'result':28} {'topology':16} {'maps':>5} {'before':>7} {'after':>6} {'median':>7} {'95 %':>7}"
     print(head)

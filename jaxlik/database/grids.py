@@ -19,6 +19,16 @@ ZERO = 1e-4
 """Principal coordinates below this count as zero (SModelS ``countNonZeros``)."""
 
 
+SURELY_REGULAR = 1e-9
+"""Simplices whose volume is this large relative to their size need no closer look."""
+
+THICKNESS = 1e-9
+"""How far, relative to its height, a simplex must lie beyond a face to be behind it."""
+
+MAX_CLUSTER = 200
+"""Simplices looked at behind one face."""
+
+
 def triangulate(coordinates: np.ndarray, label: str) -> Grid:
     """Rotate a grid to its principal axes and triangulate it.
 
@@ -53,9 +63,6 @@ def triangulate(coordinates: np.ndarray, label: str) -> Grid:
     return Grid(centre, rotation, points, simplices, neighbours, broad)
 
 
-UNSEARCHED = -2
-
-
 def _intervals(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Intervals between sorted distinct positions, and the next one on either side."""
     order = np.argsort(positions, kind="stable")
@@ -75,12 +82,31 @@ def _is_degenerate(points: np.ndarray, simplices: np.ndarray) -> np.ndarray:
     """
     corners = points[simplices]
     edges = np.swapaxes(corners[:, :-1] - corners[:, -1:], 1, 2)
+    found = np.zeros(len(simplices), dtype=bool)
+    size = np.abs(edges).sum(axis=1).max(axis=1)
+    # |det| bounds the condition number by about 6 size**dimension / |det|.
+    thick = np.abs(_determinant(edges)) > SURELY_REGULAR * size ** edges.shape[1]
+    (doubtful,) = np.nonzero(~thick)
+    edges, size = edges[doubtful], size[doubtful]
     inverse = np.full_like(edges, np.inf)
     regular = np.linalg.det(edges) != 0
     inverse[regular] = np.linalg.inv(edges[regular])
     with np.errstate(invalid="ignore"):
-        condition = np.abs(edges).sum(axis=1).max(axis=1) * np.abs(inverse).sum(axis=1).max(axis=1)
-        return ~(1.0 / condition >= 1000 * np.finfo(float).eps)
+        condition = size * np.abs(inverse).sum(axis=1).max(axis=1)
+        found[doubtful] = ~(1.0 / condition >= 1000 * np.finfo(float).eps)
+    return found
+
+
+def _determinant(matrices: np.ndarray) -> np.ndarray:
+    """Determinants of many 2x2 or 3x3 matrices, faster than by LU."""
+    m = np.moveaxis(matrices, 0, -1)
+    if len(m) == 2:
+        return m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
+    return (
+        m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
+        + m[0, 1] * (m[1, 2] * m[2, 0] - m[1, 0] * m[2, 2])
+        + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+    )
 
 
 def _drop_degenerate(
@@ -95,14 +121,11 @@ def _drop_degenerate(
     degenerate = _is_degenerate(points, simplices)
     links = neighbours.copy()
     broad = np.zeros(len(simplices), dtype=np.uint8)
-    borders = (neighbours >= 0) & degenerate[neighbours] & ~degenerate[:, None]
-    behind = _just_behind(points, simplices, neighbours, degenerate, *np.nonzero(borders))
-    for (simplex, face), nearest in zip(np.argwhere(borders), behind, strict=True):
-        if nearest == UNSEARCHED:
-            nearest = _behind_cluster(points, simplices, neighbours, degenerate, simplex, face)
-        links[simplex, face] = nearest
-        if nearest < 0:
-            broad[simplex] |= 1 << face
+    rows, faces = np.nonzero((neighbours >= 0) & degenerate[neighbours] & ~degenerate[:, None])
+    if len(rows):
+        nearest = _behind(points, simplices, neighbours, degenerate, rows, faces)
+        links[rows, faces] = nearest
+        np.bitwise_or.at(broad, rows, np.where(nearest < 0, 1 << faces, 0).astype(np.uint8))
     number = np.cumsum(~degenerate) - 1
     kept = links[~degenerate]
     return (
@@ -123,7 +146,7 @@ def _face_planes(
     return slopes[rows, faces], corners[rows, (faces + 1) % corners.shape[1]]
 
 
-def _just_behind(
+def _behind(
     points: np.ndarray,
     simplices: np.ndarray,
     neighbours: np.ndarray,
@@ -131,46 +154,50 @@ def _just_behind(
     rows: np.ndarray,
     faces: np.ndarray,
 ) -> np.ndarray:
-    """For faces that border a flat simplex its neighbour farthest beyond the face.
+    """For faces that border flat simplices the simplex with volume farthest beyond the face.
 
-    -1 where nothing lies beyond, `UNSEARCHED` where more flat simplices do.
+    It is sought among the neighbours of the flat simplex, then among all that touch
+    the cluster of flat simplices; -1 where none lies beyond.
     """
-    if len(rows) == 0:
-        return np.zeros(0, dtype=np.int64)
     slope, origin = _face_planes(points, simplices[rows], faces)
-    candidates = neighbours[neighbours[rows, faces]]
-    middle = points[simplices[candidates]].mean(axis=2)
-    beyond = np.einsum("rd,rcd->rc", slope, middle - origin[:, None])
-    usable = (candidates >= 0) & ~degenerate[candidates] & (candidates != rows[:, None])
-    beyond = np.where(usable, beyond, np.inf)
-    best = beyond.argmin(axis=1)
-    every = np.arange(len(rows))
-    searched = ~((candidates >= 0) & degenerate[candidates]).any(axis=1)
-    nothing = np.where(searched, -1, UNSEARCHED)
-    return np.where(beyond[every, best] < -1e-9, candidates[every, best], nothing)
+
+    def deepest(face: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """The deepest of a padded list of candidates for each face, or -1."""
+        usable = (candidates >= 0) & ~degenerate[candidates] & (candidates != rows[face, None])
+        middle = points[simplices[candidates]].mean(axis=2)
+        beyond = np.einsum("rd,rcd->rc", slope[face], middle - origin[face, None])
+        beyond = np.where(usable, beyond, np.inf)
+        best = beyond.argmin(axis=1)
+        every = np.arange(len(face))
+        return np.where(beyond[every, best] < -THICKNESS, candidates[every, best], -1)
+
+    adjacent = neighbours[neighbours[rows, faces]]
+    nearest = deepest(np.arange(len(rows)), adjacent)
+    more = ((adjacent >= 0) & degenerate[adjacent]).any(axis=1)
+    (open_faces,) = np.nonzero((nearest < 0) & more)
+    if len(open_faces):
+        flat = np.flatnonzero(degenerate)
+        links = dict(zip(flat.tolist(), neighbours[flat].tolist(), strict=True))
+        touching = [
+            _touching(links, int(rows[f]), int(neighbours[rows[f], faces[f]])) for f in open_faces
+        ]
+        padded = np.full((len(touching), max(map(len, touching), default=0) or 1), -1)
+        for row, found in zip(padded, touching, strict=True):
+            row[: len(found)] = found
+        nearest[open_faces] = deepest(open_faces, padded)
+    return nearest
 
 
-def _behind_cluster(
-    points: np.ndarray,
-    simplices: np.ndarray,
-    neighbours: np.ndarray,
-    degenerate: np.ndarray,
-    simplex: int,
-    face: int,
-) -> int:
-    """The simplex with volume behind a cluster of flat ones, farthest beyond the face."""
-    slope, origin = _face_planes(points, simplices[[simplex]], np.array([face]))
-    seen, queue = {int(simplex)}, [int(neighbours[simplex, face])]
-    best, depth = -1, -1e-9
-    while queue and len(seen) < 200:
+def _touching(links: dict[int, list[int]], row: int, start: int) -> list[int]:
+    """Simplices with volume that touch the cluster of flat ones around `start`."""
+    seen, queue, found = {row}, [start], []
+    while queue and len(seen) < MAX_CLUSTER:
         current = queue.pop()
         if current < 0 or current in seen:
             continue
         seen.add(current)
-        if degenerate[current]:
-            queue.extend(int(n) for n in neighbours[current])
-            continue
-        beyond = float(slope[0] @ (points[simplices[current]].mean(axis=0) - origin[0]))
-        if beyond < depth:
-            best, depth = current, beyond
-    return best
+        if current in links:
+            queue.extend(links[current])
+        else:
+            found.append(current)
+    return found

@@ -57,7 +57,9 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
     for g, grid in enumerate(grids):
         size, dimension = len(grid.centre), grid.dimension
         if size > COORDINATES or dimension > DIMENSIONS:
-            raise ValueError(f"grid {g} has {size} coordinates in {dimension} dimensions; at most 6, 3")
+            raise ValueError(
+                f"grid {g} has {size} coordinates in {dimension} dimensions; at most 6, 3"
+            )
         centre[g, :size] = grid.centre
         rotation[g, :size, :size] = grid.rotation
         lower[g, :dimension] = grid.points.min(axis=0)

@@ -51,7 +51,9 @@ def coefficient_of(constraint: str) -> float:
     stripped = stripped.replace("{", "").replace("}", "")
     match = re.fullmatch(r"([\d.]+(?:/[\d.]+)?)?\*?\(*T(?:\)*\+\(*T)*\)*", stripped)
     if match is None:
-        raise DatabaseError(f"constraint {constraint[:80]!r} is not a factor times a sum of topologies")
+        raise DatabaseError(
+            f"constraint {constraint[:80]!r} is not a factor times a sum of topologies"
+        )
     numerator, _, denominator = (match[1] or "1").partition("/")
     return float(numerator) / float(denominator or 1)
 

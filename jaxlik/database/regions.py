@@ -25,7 +25,7 @@ class Process:
     intermediate_state: str
 
 
-def _tag_literal(tags: dict[str, str], name: str, path: Path, default):  # noqa: ANN001, ANN202
+def _tag_literal(tags: dict[str, str], name: str, path: Path, default):
     return text_format.literal(tags[name], name, path) if name in tags else default
 
 
@@ -35,7 +35,9 @@ def stat_models(tags: dict[str, str], path: Path) -> dict[str, list[tuple[str, s
     sets = _tag_literal(tags, "regionSets", path, {})
     for name, entries in models.items():
         if name not in sets:
-            raise DatabaseError(f"{path}: statModels names set {name!r}, not in regionSets {list(sets)}")
+            raise DatabaseError(
+                f"{path}: statModels names set {name!r}, not in regionSets {list(sets)}"
+            )
         for kind, _ in entries:
             if kind not in MODEL_KINDS:
                 raise DatabaseError(
@@ -80,7 +82,9 @@ def workspace_files(tags: dict[str, str], path: Path) -> dict[str, list]:
     if "jsonFiles" in tags:
         files = text_format.literal(tags["jsonFiles"], "jsonFiles", path)
         if not isinstance(files, dict):
-            raise DatabaseError(f"{path}: jsonFiles is a {type(files).__name__}, wanted a dictionary")
+            raise DatabaseError(
+                f"{path}: jsonFiles is a {type(files).__name__}, wanted a dictionary"
+            )
         return files
     mappings = region_mappings(tags, path)
     sets = _tag_literal(tags, "regionSets", path, {})
@@ -159,7 +163,9 @@ def data_map_of(tags: dict[str, str], path: Path) -> tuple[tuple[int, str], ...]
     known = {"mass", "totalwidth"}
     for index, entry in entries.items():
         if entry[1] not in known or entry[2] != "GeV":
-            raise DatabaseError(f"{path}: dataMap[{index}] is {entry}; wanted mass or totalwidth in GeV")
+            raise DatabaseError(
+                f"{path}: dataMap[{index}] is {entry}; wanted mass or totalwidth in GeV"
+            )
     return tuple((int(entries[i][0]), str(entries[i][1])) for i in range(len(entries)))
 
 

@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +68,9 @@ def result_folders(root: Path) -> list[Path]:
     """Folders of all results, in order of energy, experiment and name."""
     folders = sorted(path.parent for path in root.glob("*TeV/*/*/globalInfo.txt"))
     if not folders:
-        raise DatabaseError(f"{root}: holds no result (<energy>TeV/<experiment>/<id>/globalInfo.txt)")
+        raise DatabaseError(
+            f"{root}: holds no result (<energy>TeV/<experiment>/<id>/globalInfo.txt)"
+        )
     return folders
 
 
@@ -107,13 +109,19 @@ def read_database(
             if on_result:
                 on_result(folder_bytes(folder))
         return
-    # Largest first would balance better, but order keeps memory and output stable.
+    sizes = {folder: folder_bytes(folder) for folder in folders}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for folder, data in zip(folders, pool.map(read_result, folders, chunksize=1), strict=True):
-            yield data
+        # Largest first, so that no worker is left with a long one at the end.
+        largest_first = sorted(folders, key=sizes.__getitem__, reverse=True)
+        futures = {folder: pool.submit(read_result, folder) for folder in largest_first}
+        folder_of = {future: folder for folder, future in futures.items()}
+        for future in as_completed(folder_of):
+            future.result()
             if on_result:
-                on_result(folder_bytes(folder))
+                on_result(sizes[folder_of[future]])
+        for folder in folders:
+            yield futures.pop(folder).result()
 
 
 def folder_bytes(folder: Path) -> int:
@@ -135,7 +143,15 @@ def read_result(folder: Path) -> ResultData:
     covariance = _covariance(datasets, tags, info_path, counting) if counting else None
     workspaces = _workspaces(folder, tags, info_path, counting) if counting else ()
     maps, grids = _maps(datasets, provenance, kind)
-    kept = ("lastUpdate", "supersedes", "supersededBy", "type", "contact", "Leff_inner", "Leff_outer")
+    kept = (
+        "lastUpdate",
+        "supersedes",
+        "supersededBy",
+        "type",
+        "contact",
+        "Leff_inner",
+        "Leff_outer",
+    )
     result = Result(
         provenance,
         kind,
@@ -265,7 +281,9 @@ def _workspaces(
     for name, listed in regions.workspace_files(tags, path).items():
         file = folder / name
         if not file.is_file():
-            logger.warning("%s: workspace %s is missing; its regions stay single counts", path, name)
+            logger.warning(
+                "%s: workspace %s is missing; its regions stay single counts", path, name
+            )
             continue
         document = file.read_text()
         mapped = regions.map_regions(listed, document, control, file)

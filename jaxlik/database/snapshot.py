@@ -90,7 +90,9 @@ class Snapshot:
         if name not in self._arrays:
             entry = self.manifest["arrays"].get(name)
             if entry is None:
-                raise DatabaseError(f"{self.path}: holds no array {name!r}; compile the database again")
+                raise DatabaseError(
+                    f"{self.path}: holds no array {name!r}; compile the database again"
+                )
             source = self._read(f"{name}.npy")
             try:
                 if isinstance(source, Path):
@@ -179,7 +181,9 @@ def open_snapshot(path: Path) -> Snapshot:
     """
     if path.is_dir():
         if not (path / MANIFEST).is_file():
-            raise DatabaseError(f"{path}: has no {MANIFEST}; wanted the folder of a jaxlik snapshot")
+            raise DatabaseError(
+                f"{path}: has no {MANIFEST}; wanted the folder of a jaxlik snapshot"
+            )
 
         def read(name: str) -> bytes | Path:
             if not (path / name).is_file():
@@ -419,7 +423,21 @@ def _result_from(entry: dict[str, Any]) -> Result:
 
 
 def _header_from(row: list, strings: list[str]) -> MapHeader:
-    folder, region, tx, quantity, constraint, axes, grid, final, middle, valid, source, start, size = row
+    (
+        folder,
+        region,
+        tx,
+        quantity,
+        constraint,
+        axes,
+        grid,
+        final,
+        middle,
+        valid,
+        source,
+        start,
+        size,
+    ) = row
     return MapHeader(
         strings[folder],
         None if region is None else strings[region],

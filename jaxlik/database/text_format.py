@@ -55,7 +55,7 @@ def read_tags(path: Path) -> dict[str, str]:
     current: list[str] | None = None
     open_value = False
     for line in text.splitlines():
-        line = _COMMENT.sub("", line)
+        line = _COMMENT.sub("", line) if "#" in line else line
         match = None if line[:1] in (" ", "\t", "}") or open_value else _TAG.match(line)
         if match:
             current = tags.setdefault(match[1], [])
@@ -67,7 +67,9 @@ def read_tags(path: Path) -> dict[str, str]:
         open_value = line.strip()[-1:] in (",", "\\")
     if not tags:
         raise DatabaseError(f"{path}: holds no 'tag: value' line; is it a SModelS database file?")
-    return {tag: "\n".join(part.rstrip("\\") for part in parts).strip() for tag, parts in tags.items()}
+    return {
+        tag: "\n".join(part.rstrip("\\") for part in parts).strip() for tag, parts in tags.items()
+    }
 
 
 def required(tags: dict[str, str], name: str, path: Path) -> str:
@@ -100,7 +102,7 @@ def cross_section(tags: dict[str, str], name: str, path: Path) -> float:
         ) from error
 
 
-def literal(text: str, name: str, path: Path):  # noqa: ANN201  (any literal)
+def literal(text: str, name: str, path: Path):
     """Read a Python literal without evaluating code."""
     if len(text) > _LITERAL_LIMIT:
         raise DatabaseError(f"{path}: field {name!r} is longer than {_LITERAL_LIMIT} characters")
@@ -190,7 +192,9 @@ def _layout(
         raise DatabaseError(f"{path}: field {name!r} does not start with a list of points")
     entry = literal(_UNIT.sub("", text[text.index("[") + 1 : end]), name, path)
     if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], list)):
-        raise DatabaseError(f"{path}: field {name!r}: first entry is {entry!r}, wanted [point, value]")
+        raise DatabaseError(
+            f"{path}: field {name!r}: first entry is {entry!r}, wanted [point, value]"
+        )
     point = entry[0]
     if not any(isinstance(branch, list | str) for branch in point):
         return None, len(point) + 1

@@ -8,11 +8,11 @@ is kept whole, so a thinned map answers exactly where the full one does.
 import numpy as np
 from scipy.spatial import ConvexHull, Delaunay
 
-FLOOR = 0.1
-"""Errors are relative to the value plus this fraction of the largest."""
+SENSITIVE_SHARE = 0.1
+"""Errors are relative to the value plus this share of the efficiency that matters."""
 
-RELEVANT = 0.3
-"""Maps count fully when they reach this fraction of the sensitivity of the best one."""
+SMALLEST_SHARE = 0.003
+"""The same, of the largest efficiency of a map, below which nothing matters."""
 
 BATCH = 0.08
 """New points per round, relative to those chosen."""
@@ -29,24 +29,22 @@ def principal_coordinates(coordinates: np.ndarray, zero: float = 1e-4) -> np.nda
     return rotated[:, np.abs(rotated).max(axis=0) > zero]
 
 
-def error_scale(values: np.ndarray, unit: np.ndarray | None = None) -> np.ndarray:
+def error_scale(values: np.ndarray, sensitive: np.ndarray | None = None) -> np.ndarray:
     """What errors of ``point map`` values are relative to.
 
-    For limits the value itself. For efficiencies the value, plus a tenth of the
-    largest value of its map or of what makes a map a third as sensitive as the best
-    of its group, whichever is larger.
+    For limits the value itself. For efficiencies the value, plus a share of the
+    efficiency at which a region would become sensitive.
 
     Args:
         values: Axes ``point map``.
-        unit: Expected limit on the visible cross section for each map of
-            efficiencies; `None` for limits.
+        sensitive: Efficiencies at which the expected signal equals the expected
+            limit, ``point map``; `None` for limits.
     """
-    if unit is None:
+    if sensitive is None:
         return np.where(values > 0, values, 1.0)
     largest = np.abs(values).max(axis=0)
-    best = (largest / unit).max()
-    floor = np.maximum(largest, RELEVANT * best * unit)
-    scale = np.abs(values) + FLOOR * floor
+    floor = np.maximum(SENSITIVE_SHARE * sensitive, SMALLEST_SHARE * largest)
+    scale = np.abs(values) + floor
     return np.where(scale > 0, scale, 1.0)
 
 
@@ -73,7 +71,7 @@ def thin(
     if chosen.sum() < dimension + 2:
         chosen[values.sum(axis=1).argmax()] = True
     while True:
-        errors, simplex = _errors(points, values / scale, chosen)
+        errors, simplex = _errors(points, values, scale, chosen)
         room = limit - int(chosen.sum())
         if room <= 0 or errors.max() <= tolerance:
             return np.flatnonzero(chosen)
@@ -116,13 +114,13 @@ def interpolate(
 
 
 def _errors(
-    points: np.ndarray, scaled: np.ndarray, chosen: np.ndarray
+    points: np.ndarray, values: np.ndarray, scale: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     errors = np.zeros(len(points))
     simplices = np.full(len(points), -1)
     rest = ~chosen
-    found, simplex = interpolate(points[chosen], scaled[chosen], points[rest])
-    difference = np.abs(found - scaled[rest]).max(axis=1)
+    found, simplex = interpolate(points[chosen], values[chosen], points[rest])
+    difference = (np.abs(found - values[rest]) / scale[rest]).max(axis=1)
     errors[rest] = np.where(np.isfinite(difference), difference, np.inf)
     simplices[rest] = simplex
     return errors, simplices

@@ -23,6 +23,7 @@ from jaxlik.physics.model import ModelSpace
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Target:
     """Maps of one result and topology that share grid, axes and constraint."""

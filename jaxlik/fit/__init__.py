@@ -1,0 +1,1 @@
+"""The main job: configuration, commands, run directories, reports."""

@@ -17,7 +17,7 @@ from jaxlik.physics.model import ModelSpace, protomodel_space
 from jaxlik.statmodels.bank import make_banks
 from jaxlik.statmodels.build import build
 from jaxlik.yields.build import RegionAxis, build_yields, region_axis
-from jaxlik.yields.efficiency import Buckets
+from jaxlik.yields.efficiency import DEFAULT_BUCKETS, Buckets
 
 MODES = ("default", "protomodels")
 
@@ -28,7 +28,7 @@ def build_engine(
     mode: str = "default",
     space: ModelSpace | None = None,
     settings: Settings | None = None,
-    buckets: Buckets = Buckets(),
+    buckets: Buckets = DEFAULT_BUCKETS,
     limit_likelihoods: bool = True,
 ) -> tuple[Engine, Labels]:
     """Assemble the engine for a snapshot.

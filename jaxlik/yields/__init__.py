@@ -1,0 +1,1 @@
+"""Yields of a model point in every signal region."""

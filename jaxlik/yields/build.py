@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxlik.database.locator import LocatorArrays
 from jaxlik.database.snapshot import MapHeader, Snapshot
-from jaxlik.database.text_format import PROMPT_COORDINATE
 from jaxlik.database.table import ChannelTable
+from jaxlik.database.text_format import PROMPT_COORDINATE
 from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.channels import Channels
 from jaxlik.yields.efficiency import EfficiencyYields, Maps
@@ -55,7 +55,9 @@ class RegionAxis:
 def load_grids(snapshot: Snapshot) -> Grids:
     """All grids of a snapshot."""
     arrays = snapshot.group("grids")
-    return Grids.from_arrays(LocatorArrays(**{name: arrays[name] for name in LocatorArrays._fields}))
+    return Grids.from_arrays(
+        LocatorArrays(**{name: arrays[name] for name in LocatorArrays._fields})
+    )
 
 
 def load_table(snapshot: Snapshot) -> ChannelTable:

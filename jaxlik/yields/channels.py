@@ -61,9 +61,7 @@ class _Products(NamedTuple):
     extra: Float[Array, " row"]
 
 
-def _products(
-    weights: Weights, first: Int[Array, " row"], second: Int[Array, " row"]
-) -> _Products:
+def _products(weights: Weights, first: Int[Array, " row"], second: Int[Array, " row"]) -> _Products:
     extra = weights.full[first] * weights.full[second] - weights.hard[first] * weights.hard[second]
     return _Products(weights.soft[first] * weights.soft[second], extra)
 
@@ -220,7 +218,10 @@ class Channels(eqx.Module):
         strongest = jnp.maximum(jnp.max(weights.direct), jnp.max(weights.effective))
         largest = jnp.maximum(weights.full, weights.soft)
         branches = pack(largest * strongest >= minimum_weight, num_branches)
-        first, second = jnp.repeat(branches.index, num_branches), jnp.tile(branches.index, num_branches)
+        first, second = (
+            jnp.repeat(branches.index, num_branches),
+            jnp.tile(branches.index, num_branches),
+        )
         both = jnp.repeat(branches.live, num_branches) & jnp.tile(branches.live, num_branches)
         row = jnp.where(both, self.row_of[first, second], -1)
         pair = self.row_pair[row]

@@ -59,6 +59,9 @@ class Buckets(NamedTuple):
         return Buckets(*(max(size, need) for size, need in zip(self, wanted, strict=True)))
 
 
+DEFAULT_BUCKETS = Buckets()
+
+
 class Places(NamedTuple):
     """Points in grids: one per live site and target.
 
@@ -129,7 +132,8 @@ class Signals(NamedTuple):
         events: Expected signal events of each region.
         limits: Upper-limit maps the model meets.
         sightings: Topologies behind the efficiency-map predictions.
-        demand: Size each bucket needs, in the order of `Buckets`.
+        demand: Size each bucket needs, in the order of `Buckets`; the critic, which
+            groups the limits, fills in the last two.
         status: ``overflow`` where the buckets were too small.
     """
 
@@ -198,7 +202,7 @@ class EfficiencyYields(eqx.Module):
         *,
         mass_gap: Scalar,
         minimum_weight: Scalar,
-        buckets: Buckets = Buckets(),
+        buckets: Buckets = DEFAULT_BUCKETS,
     ) -> Signals:
         """Evaluate one model point.
 
@@ -228,7 +232,6 @@ class EfficiencyYields(eqx.Module):
         limit = self._places(masses, sites, expand(middle, last, live, buckets.limits))
         cross_section, num_entries = self._cross_sections(sites, efficiency, buckets)
         limits = self._limits(sites, limit, buckets)
-        groups, members = _group_sizes(limits, self.maps.class_start.dtype)
         demand = jnp.stack(
             [
                 sites.num_branches,
@@ -238,8 +241,8 @@ class EfficiencyYields(eqx.Module):
                 num_entries,
                 jnp.maximum(efficiency.num_off_plane, limit.num_off_plane),
                 limit.count,
-                groups,
-                members,
+                jnp.zeros_like(limit.count),
+                jnp.zeros_like(limit.count),
             ]
         ).astype(jnp.int32)
         sizes = jnp.asarray(tuple(buckets), dtype=jnp.int32)
@@ -266,9 +269,7 @@ class EfficiencyYields(eqx.Module):
         at = jnp.argmax(different)
         return jnp.where(other[at] > one[at], other, one)
 
-    def _places(
-        self, masses: Float[Array, " particle"], sites: Sites, wanted: Expanded
-    ) -> Places:
+    def _places(self, masses: Float[Array, " particle"], sites: Sites, wanted: Expanded) -> Places:
         nodes = self.channels.site_nodes[sites.packed.index[wanted.row]]
         target = self.maps.match_target[wanted.item]
         grid = self.maps.target_grid[target]
@@ -292,7 +293,10 @@ class EfficiencyYields(eqx.Module):
         )
 
     def vertices_at(
-        self, grid: Int[Array, " place"], simplex: Int[Array, " place"], point: Float[Array, "place 3"]
+        self,
+        grid: Int[Array, " place"],
+        simplex: Int[Array, " place"],
+        point: Float[Array, "place 3"],
     ) -> tuple[Int[Array, "place 4"], Float[Array, "place 4"]]:
         """Vertex numbers within their grids, and weights; apexes get weight zero."""
         weights = jax.vmap(self.grids.barycentric)(simplex, point)
@@ -331,9 +335,13 @@ class EfficiencyYields(eqx.Module):
         energy = self.maps.target_energy[target]
         weight = sites.weight[places.site[place], energy] * self.maps.target_factor[target]
         seen = entries.live & (value >= MIN_EFFICIENCY)
-        region = jnp.where(seen, self.maps.entry_region[entries.item], self.maps.luminosity.shape[0])
+        region = jnp.where(
+            seen, self.maps.entry_region[entries.item], self.maps.luminosity.shape[0]
+        )
         total = jnp.zeros_like(self.maps.luminosity)
-        return total.at[region].add(jnp.where(seen, weight * value, 0.0), mode="drop"), entries.count
+        return total.at[region].add(
+            jnp.where(seen, weight * value, 0.0), mode="drop"
+        ), entries.count
 
     def _limits(self, sites: Sites, places: Places, buckets: Buckets) -> LimitEntries:
         offset = self.maps.entry_value[self.maps.target_start[places.target]]
@@ -405,7 +413,7 @@ class EfficiencyYields(eqx.Module):
         dimension = self.grids.dimension[grid]
         axes = jnp.arange(3)[:, None]
 
-        def probe(shifts: Float[Array, "probe entry 3"], wanted: Bool[Array, "probe entry"]):  # noqa: ANN202
+        def probe(shifts: Float[Array, "probe entry 3"], wanted: Bool[Array, "probe entry"]):
             """Rounded values at shifted points, all found in one walk; nan off the grid."""
             count = shifts.shape[0]
             moved = (point[None] + shifts).reshape(-1, 3)
@@ -422,7 +430,7 @@ class EfficiencyYields(eqx.Module):
         gradient = jnp.where(used, (probe(shifts, used) - projected[None]) / safe[None], 0.0)
         norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
         total = jnp.sum(gradient, axis=0) / jnp.where(norm > 0, norm, 1.0) * distance
-        step = jnp.where(axes.T == (dimension - 1)[:, None], total[:, None], 0.0)
+        step = jnp.where((dimension - 1)[:, None] == axes.T, total[:, None], 0.0)
         known = chosen.live & jnp.isfinite(norm) & (norm > 0)
         above, below = probe(jnp.stack([step, -step]), jnp.stack([known, known]))
         up, down = _change(above, projected), _change(below, projected)
@@ -443,19 +451,6 @@ def _round_up(need: int) -> int:
     return size
 
 
-def _group_sizes(entries: LimitEntries, dtype) -> tuple[Int[Array, ""], Int[Array, ""]]:  # noqa: ANN001
-    """Upper-limit maps met, and distinct topologies in the fullest."""
-    count = entries.limit.shape[0]
-    same_map = entries.limit[:, None] == entries.limit[None, :]
-    equal = same_map & jnp.all(entries.flat[:, None] == entries.flat[None, :], axis=-1)
-    earlier = jnp.arange(count)[None, :] < jnp.arange(count)[:, None]
-    alive = entries.live
-    first = alive & ~jnp.any(equal & earlier & alive[None, :], axis=1)
-    leader = alive & ~jnp.any(same_map & earlier & alive[None, :], axis=1)
-    members = jnp.sum(same_map & first[None, :] & alive[:, None], axis=1)
-    return jnp.sum(leader).astype(dtype), jnp.max(members, initial=0).astype(dtype)
-
-
 def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:
     """Rounded as SModelS rounds interpolated values, so that flat maps have no slope."""
     value = jax.lax.stop_gradient(value)
@@ -464,7 +459,9 @@ def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:
     return jnp.round(value * scale) / scale
 
 
-def _change(value: Float[Array, " entry"], projected: Float[Array, " entry"]) -> Float[Array, " entry"]:
+def _change(
+    value: Float[Array, " entry"], projected: Float[Array, " entry"]
+) -> Float[Array, " entry"]:
     """Relative change; 1 where the reference vanishes and the value does not."""
     relative = jnp.abs(value - projected) / jnp.where(projected == 0, 1.0, projected)
     return jnp.where(projected == 0, jnp.where(value != 0, 1.0, 0.0), relative)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.database.locator import LocatorArrays
+from jaxlik.typing import Array, Bool, Float, Int, Scalar
 
 TOLERANCE = 1e-6
 """A point this far outside a simplex, in barycentric coordinates, is inside (SModelS)."""
@@ -206,9 +206,7 @@ def _run(grids: Grids, points: Float[Array, "point 3"], walk: _Walk, last: int) 
         leaves = jnp.any(negative & (links < 0), axis=1)
         outside = walk.outside | (~done & ~found & leaves)
         moves = ~(found | outside)
-        return _Walk(
-            jnp.where(moves, following, walk.simplex), found, outside, walk.step + 1
-        )
+        return _Walk(jnp.where(moves, following, walk.simplex), found, outside, walk.step + 1)
 
     def unfinished(walk: _Walk) -> Bool[Array, ""]:
         return (walk.step < last) & ~jnp.all(walk.found | walk.outside)
@@ -223,9 +221,7 @@ def weights_at(
     return Location(grids.simplices[simplex], grids.barycentric(simplex, point), inside)
 
 
-def interpolate(
-    location: Location, values: Float[Array, " 4"], *, floor: bool = True
-) -> Scalar:
+def interpolate(location: Location, values: Float[Array, " 4"], *, floor: bool = True) -> Scalar:
     """Weighted mean of vertex values, not below the smallest (SModelS).
 
     Args:

@@ -35,8 +35,15 @@ TOLERANCE = 1e-5
 """Relative; SModelS rounds maps to six digits, which leaves up to 5e-6."""
 
 BUCKETS = Buckets(
-    branches=96, rows=512, sites=256, places=1024, entries=4096, off_plane=256, limits=512,
-    groups=192, members=16,
+    branches=96,
+    rows=512,
+    sites=256,
+    places=1024,
+    entries=4096,
+    off_plane=256,
+    limits=512,
+    groups=192,
+    members=16,
 )
 
 
@@ -111,6 +118,4 @@ def test_best_region_of_each_result_is_that_of_smodels(name, scorer, reference):
         if row["type"].lower().startswith("eff") and row["r_obs"] is not None
     }
     assert set(r) == set(wanted)
-    np.testing.assert_allclose(
-        [r[key] for key in wanted], list(wanted.values()), rtol=TOLERANCE
-    )
+    np.testing.assert_allclose([r[key] for key in wanted], list(wanted.values()), rtol=TOLERANCE)

@@ -68,9 +68,7 @@ def test_r_values_are_those_published(winner):
     largest = sorted(found, key=found.__getitem__, reverse=True)[: len(R_VALUES)]
     assert largest == list(R_VALUES)
     # Cross sections are published with four digits, masses with three decimals.
-    np.testing.assert_allclose(
-        [found[key] for key in R_VALUES], list(R_VALUES.values()), rtol=5e-4
-    )
+    np.testing.assert_allclose([found[key] for key in R_VALUES], list(R_VALUES.values()), rtol=5e-4)
 
 
 def test_critic_leaves_just_enough_room(winner):
