@@ -5,6 +5,7 @@ almost always; here branch and bound proves it. The host can also apply the rule
 2020 that forbids to combine results which see the same topology.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -33,14 +34,18 @@ class Rescored(NamedTuple):
     evaluation: Evaluation
 
 
-@eqx.filter_jit
-def evaluate_compiled(engine: Engine, point: ModelPoint, production):  # noqa: ANN001, ANN202
+# Few calls are made on the host: compile fast rather than run fast.
+_FAST_COMPILATION = {"xla_backend_optimization_level": 0}
+
+
+@partial(eqx.filter_jit, compiler_options=_FAST_COMPILATION)
+def evaluate_compiled(engine: Engine, point: ModelPoint, production):
     """`Engine.evaluate_with`, compiled once for all tables, scans and scores of the host."""
     return engine.evaluate_with(point, production)
 
 
-@eqx.filter_jit
-def log_ratios_compiled(engine: Engine, prediction, mu):  # noqa: ANN001, ANN202
+@partial(eqx.filter_jit, compiler_options=_FAST_COMPILATION)
+def log_ratios_compiled(engine: Engine, prediction, mu):
     """2 ln(L_i(mu)/L_i(0)) of every candidate and its slope at one mu, compiled."""
     values, slopes = engine.log_ratios(prediction, mu[None])
     return values[0], slopes[0]
@@ -78,9 +83,7 @@ def rescore(
             f"evaluation of the model ended with: {evaluation.status}; enlarge the buckets to "
             f"hold {np.asarray(evaluation.prediction.signals.demand).tolist()}"
         )
-    overlap = overlap_of(
-        [Candidate(p.analysis, p.experiment, p.sqrts) for p in labels.candidates]
-    )
+    overlap = overlap_of([Candidate(p.analysis, p.experiment, p.sqrts) for p in labels.candidates])
     if element_veto:
         overlap = veto_shared_topologies(engine, labels, evaluation, overlap)
 

@@ -1,0 +1,79 @@
+"""`python -m jaxlik.fit [COMMAND] [options]`: the command line.
+
+Without a command it runs `build` on the embedded snapshot. Exit codes: 0 done; 1 the
+answer is an error, such as bad input or a search that found nothing; 2 wrong usage.
+"""
+
+import sys
+from importlib import import_module
+
+from jaxlik.errors import JaxlikError
+from jaxlik.fit.console import Console
+
+PROGRAM = "python -m jaxlik.fit"
+
+COMMANDS = {
+    "build": "search for the model that describes all results best (the default)",
+    "snapshot": "compile a database and list what is in it",
+}
+"""Modules of `jaxlik.fit.commands`; each has `parse(arguments)` and `run(parsed)`."""
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: Of the command line, without the program; those of the process by
+            default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console()
+    if given[:1] in (["-h"], ["--help"]):
+        console.show(overview())
+        return OK
+    if given[:1] == ["--version"]:
+        console.show(version_text())
+        return OK
+    name = given.pop(0) if given and not given[0].startswith("-") else "build"
+    if name not in COMMANDS:
+        console.error(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
+        return USAGE
+    try:
+        # Lazily: a command imports what it needs, and --help stays fast.
+        command = import_module(f"jaxlik.fit.commands.{name.replace('-', '_')}")
+        return command.run(command.parse(given))
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else USAGE
+    except JaxlikError as error:
+        console.error(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        return FAILED
+    except BrokenPipeError:
+        return FAILED
+
+
+def overview() -> str:
+    """The commands in one line each."""
+    lines = [f"usage: {PROGRAM} [COMMAND] [options]", "", "commands:"]
+    lines += [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines += [
+        "",
+        f"'{PROGRAM} COMMAND --help' lists the options of a command, '--version' the versions.",
+    ]
+    return "\n".join(lines)
+
+
+def version_text() -> str:
+    """Versions of everything that numbers depend on, and the device."""
+    from jaxlik.fit.runtime import device, versions
+
+    lines = [f"{name:<8} {value}" for name, value in versions().items()]
+    return "\n".join([*lines, f"{'device':<8} {device()}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

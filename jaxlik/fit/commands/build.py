@@ -1,0 +1,369 @@
+"""`build`: search for the model that describes all results of a database best.
+
+Ctrl-C ends a search early: the best models so far are scored exactly and printed, and
+`--resume DIR` continues the run. A second Ctrl-C skips the scoring. The exit code is 0
+if there is at least one model, else 1.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jaxlik.errors import ConfigError
+from jaxlik.fit.config import (
+    EngineConfig,
+    FitConfig,
+    Mode,
+    SearchConfig,
+    check_config,
+    read_config,
+)
+from jaxlik.fit.console import Console, terminal_width
+
+if TYPE_CHECKING:
+    from jaxlik.database.snapshot import Snapshot
+    from jaxlik.engine import Engine
+    from jaxlik.fit.labels import Labels
+    from jaxlik.fit.store import RunDirectory
+    from jaxlik.fit.warmup import Warmup
+
+logger = logging.getLogger(__name__)
+
+LOGGERS = ("jaxlik", "walkers")
+"""Packages whose messages go to the log of the run."""
+
+CHANGEABLE = ("steps", "block")
+"""Entries of a search that may differ when it is resumed."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Search for the model that describes all results of a database best.
+
+    Walkers add and remove particles and change masses, branching ratios and signal
+    strengths, guided by the test statistic K. Everything found goes to a run directory.
+
+    Attributes:
+        database: SModelS text database (folder or tar archive), snapshot, or `embedded`.
+        mode: `default`, or `protomodels` for the rules of arXiv:2012.12246.
+        output: Run directory to create; by default runs/<date-time>-<seed>.
+        resume: Continue the run in this directory; its configuration counts, only
+            steps may be raised.
+        config: TOML file with the same entries; flags override it.
+        json: Write the summary as JSON to this file, or to standard output for `-`.
+        quiet: Print only the result.
+        verbose: Print more about what happens.
+        search: The walk through model space.
+        engine: How models are scored.
+    """
+
+    database: str = "embedded"
+    mode: Mode = "default"
+    output: Path | None = None
+    resume: Path | None = None
+    config: Path | None = None
+    json: str | None = None
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    search: Annotated[SearchConfig, tyro.conf.arg(name="")] = field(default_factory=SearchConfig)
+    engine: Annotated[EngineConfig, tyro.conf.arg(name="")] = field(default_factory=EngineConfig)
+
+    def fit_config(self) -> FitConfig:
+        """The part that decides what is computed; a database by its absolute path."""
+        database = self.database
+        if database != "embedded" and Path(database).exists():
+            database = str(Path(database).resolve())
+        return FitConfig(database, self.mode, self.output, self.search, self.engine)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Arguments and what they were.
+
+    Attributes:
+        arguments: The resolved ones.
+        given: The words of the command line.
+        stored: Configuration of the run to resume, if any.
+    """
+
+    arguments: Arguments
+    given: list[str]
+    stored: FitConfig | None = None
+
+
+def parse(given: Sequence[str]) -> Parsed:
+    """Resolve the command line: defaults, then the file or the resumed run, then flags.
+
+    Raises:
+        ConfigError: the configuration file is no good, or flags contradict each other.
+        CheckpointError: the directory to resume is no run directory.
+    """
+    given = list(given)
+    config, resume = _option(given, "config"), _option(given, "resume")
+    if config and resume:
+        raise ConfigError("--resume takes the configuration of its run; leave out --config")
+    stored = None
+    default = Arguments()
+    if resume:
+        from jaxlik.fit.store import open_run
+
+        stored = open_run(resume)[1]
+    if config or stored:
+        base = stored or read_config(str(config))
+        default = Arguments(
+            database=base.database,
+            mode=base.mode,
+            output=base.output,
+            search=base.search,
+            engine=base.engine,
+        )
+    arguments = tyro.cli(
+        Arguments,
+        prog="python -m jaxlik.fit build",
+        args=given,
+        default=default,
+    )
+    return Parsed(arguments, given, stored)
+
+
+def _option(given: Sequence[str], name: str) -> str | None:
+    """Value of an option that has to be known before the others are read."""
+    for position, word in enumerate(given):
+        if word == f"--{name}" and position + 1 < len(given):
+            return given[position + 1]
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def run(parsed: Parsed) -> int:
+    """Carry out the command; returns the exit code.
+
+    Raises:
+        JaxlikError: bad input.
+    """
+    arguments = parsed.arguments
+    console = Console(arguments.json, arguments.quiet)
+    config = arguments.fit_config()
+    check_config(config)
+    if parsed.stored is not None:
+        _check_resumable(parsed.stored, config, arguments)
+    elif config.output is not None:
+        from jaxlik.fit.store import check_output
+
+        check_output(config.output)
+    from jaxlik.fit.runtime import prepare, terminable
+
+    prepare(quiet=arguments.quiet, verbose=arguments.verbose)
+    with terminable():
+        snapshot, engine, labels = load(config, console)
+        return build(parsed, config, console, snapshot, engine, labels)
+
+
+def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments) -> None:
+    """Raise unless the configuration is that of the run, steps apart."""
+    if config.output is not None:
+        raise ConfigError("--resume writes to the directory of its run; leave out --output")
+    neutral = {name: getattr(stored.search, name) for name in CHANGEABLE}
+    same = replace(config, search=replace(config.search, **neutral))
+    if same != stored:
+        raise ConfigError(
+            f"--resume {arguments.resume}: its configuration cannot change but for "
+            f"{', '.join(CHANGEABLE)}; leave out the other options, or start a new run"
+        )
+
+
+def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels]":
+    """Open the database and assemble the engine."""
+    from jaxlik.database.compile import load_database
+    from jaxlik.engine import Settings
+    from jaxlik.fit.assemble import build_engine
+
+    snapshot = load_database(config.database, quiet=console.quiet)
+    console.note(
+        f"database {snapshot.version}: {len(snapshot.results)} results, {len(snapshot.maps)} maps"
+    )
+    numbers = config.engine
+    engine, labels = build_engine(
+        snapshot,
+        mode=config.mode,
+        settings=Settings(
+            threshold=numbers.threshold,
+            mass_gap=numbers.mass_gap,
+            minimum_weight=numbers.minimum_weight,
+            min_sensitivity=numbers.min_sensitivity,
+        ),
+        limit_likelihoods=numbers.limit_likelihoods,
+    )
+    return snapshot, engine, labels
+
+
+def build(
+    parsed: Parsed,
+    config: FitConfig,
+    console: Console,
+    snapshot: "Snapshot",
+    engine: "Engine",
+    labels: "Labels",
+) -> int:
+    """Search, simplify, score, write, print; returns the exit code."""
+    # The one place above which walkers live: the program, not the library, needs them.
+    from jaxlik.fit import store
+    from jaxlik.fit.progress import Recorder
+    from jaxlik.fit.runtime import environment
+    from walkers import run as walk
+    from walkers.state import load_state, save_state
+
+    database = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
+    state = None
+    if parsed.stored is None:
+        run = store.create_run(config, {**environment(parsed.given), "database": database})
+    else:
+        run, _ = store.open_run(str(parsed.arguments.resume))
+        store.check_database(run, snapshot.sha256)
+        state = load_state(run.state, walk.initial_state(engine, config.search))
+        run.resume(config, int(state.step))
+    handler = store.LineHandler(run.path / store.LOG)
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+    console.note(f"run directory {run.path}")
+    console.note(
+        f"searching with {config.search.walkers} walkers; the first steps wait for the compiler, "
+        "about a minute without its cache"
+    )
+    done = 0 if state is None else int(state.step)
+    recorder = Recorder(
+        run, engine.space, save_state, steps=config.search.steps, done=done, quiet=console.quiet
+    )
+    recorder.state = state
+    status = store.DONE
+    warmup = _warmup(config, engine, labels, state)
+
+    def on_block(state: Any, progress: Any) -> None:
+        recorder(state, progress)
+        # The ascent of the next block is what the first task compiles.
+        warmup.wait(0)
+
+    try:
+        recorder.state = walk.search(engine, config.search, state=state, on_block=on_block)
+    except KeyboardInterrupt:
+        status = store.INTERRUPTED
+        logger.info("interrupted")
+    except BaseException as error:
+        run.finish(store.FAILED, reason=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        recorder.close()
+    try:
+        document = _conclude(
+            run, config, console, snapshot, engine, labels, recorder, warmup, status
+        )
+    finally:
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(handler)
+    console.document(document)
+    if status == store.INTERRUPTED:
+        console.note(f"interrupted; continue with --resume {run.path}")
+    return 0 if document["best"] else 1
+
+
+def _warmup(config: FitConfig, engine: "Engine", labels: "Labels", state: Any) -> "Warmup":
+    """Compile ascents and exact scores in the background of the first block."""
+    from jaxlik.fit.warmup import Warmup, compile_inspection
+    from walkers import run as walk
+    from walkers.builder import ascend
+    from walkers.target import as_target
+
+    search = config.search
+
+    def compile_ascent() -> None:
+        start = walk.initial_state(engine, search) if state is None else state
+        target = as_target(engine).enlarged(tuple(int(n) for n in start.sizes))
+        ascend(
+            target,
+            start.walkers,
+            walk.KINDS.index("gradient"),
+            chunk=walk.chunk_size(search),
+            num_steps=search.gradient_steps,
+            max_particles=search.max_particles,
+        )
+
+    # An ascent within the first block would be compiled in both threads.
+    worthwhile = search.gradient_steps > 0 and search.block < search.gradient_every <= search.steps
+    first = compile_ascent if worthwhile else _nothing
+    return Warmup([first, lambda: compile_inspection(engine, labels)])
+
+
+def _nothing() -> None:
+    """The task of a search without ascents to compile for."""
+
+
+def _conclude(
+    run: "RunDirectory",
+    config: FitConfig,
+    console: Console,
+    snapshot: "Snapshot",
+    engine: "Engine",
+    labels: "Labels",
+    recorder: Any,
+    warmup: "Warmup",
+    status: str,
+) -> dict[str, Any]:
+    """Score, write and print what was found; a Ctrl-C leaves it as the search saw it."""
+    from jaxlik.fit import finish, progress
+    from jaxlik.fit.inspection import TopologyNames
+    from jaxlik.fit.report import run_report
+    from jaxlik.fit.store import INTERRUPTED
+    from jaxlik.fit.summary import run_document
+    from walkers.trim import contributions, trim
+
+    found: list[finish.Found] = []
+    models: list[dict[str, Any]] = []
+    state = recorder.state
+    try:
+        if state is not None:
+            console.note("scoring the best models exactly (Ctrl-C to skip)")
+            warmup.wait(1)
+            found = finish.settle(
+                engine, labels, state.hiscores, trim_fn=None if status == INTERRUPTED else trim
+            )
+            models = finish.documents(
+                engine,
+                labels,
+                found,
+                contributions_fn=None if status == INTERRUPTED else contributions,
+                topologies_fn=TopologyNames(snapshot),
+            )
+            finish.write_dictionaries(run.path / "models.dict", engine.space, found, config.mode)
+        best = found[0] if found else None
+        finish.write_figures(
+            run.figures, engine, labels, best, models[0] if models else None, run.history()
+        )
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        if not models and state is not None:
+            models = progress.provisional_models(engine.space, state.hiscores)
+    steps = 0 if state is None else int(state.step)
+    seconds = recorder.seconds
+    document = run_document(
+        models,
+        status=status,
+        mode=config.mode,
+        seed=config.seed,
+        walkers=config.search.walkers,
+        steps=steps,
+        seconds=seconds,
+        steps_per_second=recorder.rate or (steps / seconds if seconds > 0 else 0.0),
+        database={"version": snapshot.version, "sha256": snapshot.sha256},
+        directory=str(run.path),
+    )
+    run.write_models(models)
+    run.write_summary(document)
+    run.finish(status, seconds=seconds, steps=steps)
+    console.show(run_report(document, terminal_width()))
+    return document

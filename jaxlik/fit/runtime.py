@@ -1,0 +1,96 @@
+"""The process a command runs in: precision, compilation cache, versions, signals."""
+
+import logging
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jaxlik.precision import enable_x64
+
+PACKAGES = ("jaxlik", "jax", "jaxlib", "equinox", "numpy", "scipy", "smodels", "pyhf")
+
+
+def prepare(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Set up precision, the persistent compilation cache, and messages on standard error."""
+    import jax
+
+    from jaxlik.database.compile import cache_folder
+
+    enable_x64()
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logging.getLogger(__name__).warning("no compilation cache in %s: %s", folder, error)
+    else:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    handler = _BarHandler()
+    handler.setLevel(level)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    # The root keeps its level: other libraries talk much at level INFO.
+    logging.basicConfig(handlers=[handler])
+
+
+class _BarHandler(logging.Handler):
+    """Messages on standard error that leave progress bars intact."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record above the progress bar."""
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def device() -> str:
+    """The devices that JAX computes on, in words."""
+    import jax
+
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+
+
+def environment(arguments: list[str]) -> dict[str, Any]:
+    """What a manifest says about the process."""
+    return {
+        "versions": versions(),
+        "device": device(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "command": ["python", "-m", "jaxlik.fit", *arguments],
+        "folder": str(Path.cwd()),
+    }
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let a request to terminate act like Ctrl-C, so that batch systems end runs cleanly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
