@@ -108,7 +108,7 @@ def cluster(
     """
     groups = _group(entries, table.result.shape[0], num_groups, num_members)
     state = _join_equal(groups)
-    state = _merge_close(state, groups.limit, table, yields, off_plane)
+    state = _merge_close(state, groups.limit, table, yields)
     wanted = state.live & table.has_expected[groups.limit][:, None]
     expected = _look_up(
         yields,
@@ -232,11 +232,7 @@ def _closest(
 
 
 def _merge_close(
-    state: _State,
-    limit: Int[Array, " group"],
-    table: LimitTable,
-    yields: EfficiencyYields,
-    off_plane: int,
+    state: _State, limit: Int[Array, " group"], table: LimitTable, yields: EfficiencyYields
 ) -> _State:
     """Merge until no pair is close; which pairs merge is decided without gradients."""
     groups, members = state.weight.shape
@@ -252,8 +248,9 @@ def _merge_close(
         weight = state.weight[every, i] + state.weight[every, j]
         moment = state.moment[every, i] + state.moment[every, j]
         mean = _five_digits(moment / jnp.where(weight > 0, weight, 1.0)[:, None])
+        # Means of reliable projections are taken as reliable.
         value = _look_up(
-            yields, table.grid, table.offset, limit, mean[:, None], close[:, None], off_plane
+            yields, table.grid, table.offset, limit, mean[:, None], close[:, None], None
         )[:, 0]
         lowest = jnp.minimum(state.lowest[every, i], state.lowest[every, j])
         highest = jnp.maximum(state.highest[every, i], state.highest[every, j])

@@ -1,10 +1,15 @@
 """Fixtures shared by all tests: double precision, and the reference data."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+
+from jaxlik.database.compile import cache_folder, load_database
+from jaxlik.database.snapshot import Snapshot
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -31,3 +36,24 @@ def reference() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@contextlib.contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """Let one process of this machine at a time in (POSIX; no lock elsewhere)."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / f"{name}.lock").open("w") as lock:
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def snapshot(reference) -> Snapshot:
+    """Database 3.0.0, compiled into the cache of the user at most once per machine."""
+    with exclusive("test-database-3.0.0"):
+        return load_database(reference / "data" / "smodels-database-3.0.0.tar.xz", quiet=True)

@@ -114,13 +114,15 @@ def compile_database(
             bar.update(done - bar.n)
 
         table = build_channel_table(space or protomodel_space(), maps, grids, on_progress=advance)
+    locator = build_locator(grids)
+    grids.clear()
     digest = smodels_reader.content_digest(root)
     logger.info("writing snapshot %s", target)
     return write_snapshot(
         target,
         results=results,
         maps=maps,
-        locator=build_locator(grids),
+        locator=locator,
         channels=table,
         database_version=version,
         database_sha256=digest,

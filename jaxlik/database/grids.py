@@ -98,8 +98,10 @@ def _is_degenerate(points: np.ndarray, simplices: np.ndarray) -> np.ndarray:
 
 
 def _determinant(matrices: np.ndarray) -> np.ndarray:
-    """Determinants of many 2x2 or 3x3 matrices, faster than by LU."""
+    """Determinants of many small matrices, up to 3x3 faster than by LU."""
     m = np.moveaxis(matrices, 0, -1)
+    if len(m) > 3:
+        return np.linalg.det(matrices)
     if len(m) == 2:
         return m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
     return (

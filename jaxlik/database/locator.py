@@ -6,7 +6,7 @@ dimension are lifted to three dimensions with apex points, so that one formula
 serves all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +52,13 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
     lower = np.zeros((count, DIMENSIONS))
     upper = np.zeros((count, DIMENSIONS))
     cells = np.ones((count, DIMENSIONS), dtype=np.int32)
-    first, points, simplices, neighbours = [], [], [], []
-    starts, point_starts, num_simplices = [0], [0], 0
+    point_starts = _offsets(len(grid.points) + DIMENSIONS - grid.dimension for grid in grids)
+    simplex_starts = _offsets(len(grid.simplices) for grid in grids)
+    points = np.zeros((point_starts[-1], DIMENSIONS))
+    simplices = np.zeros((simplex_starts[-1], DIMENSIONS + 1), dtype=np.int32)
+    neighbours = np.full((simplex_starts[-1], DIMENSIONS + 1), -1, dtype=np.int32)
+    broad = np.zeros(simplex_starts[-1], dtype=np.uint8)
+    first = []
     for g, grid in enumerate(grids):
         size, dimension = len(grid.centre), grid.dimension
         if size > COORDINATES or dimension > DIMENSIONS:
@@ -66,18 +71,16 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
         upper[g, :dimension] = grid.points.max(axis=0)
         table = _starting_table(grid)
         cells[g, :dimension] = table.shape
-        first.append(table.ravel() + num_simplices)
-        starts.append(starts[-1] + table.size)
+        first.append((table.ravel() + simplex_starts[g]).astype(np.int32))
         lifted_points, lifted = _lift(grid)
-        points.append(lifted_points)
-        simplices.append(lifted + point_starts[-1])
-        links = np.full((len(lifted), DIMENSIONS + 1), -1, dtype=np.int64)
-        links[:, : dimension + 1] = np.where(
-            grid.neighbours >= 0, grid.neighbours + num_simplices, -1
+        points[point_starts[g] : point_starts[g + 1]] = lifted_points
+        own = slice(simplex_starts[g], simplex_starts[g + 1])
+        simplices[own] = lifted + point_starts[g]
+        linked = grid.neighbours >= 0
+        neighbours[own, : dimension + 1] = np.where(
+            linked, grid.neighbours + simplex_starts[g], -1
         )
-        neighbours.append(links)
-        point_starts.append(point_starts[-1] + len(lifted_points))
-        num_simplices += len(lifted)
+        broad[own] = grid.broad
     return LocatorArrays(
         centre,
         rotation,
@@ -85,14 +88,18 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
         lower,
         upper,
         cells,
-        np.array(starts, dtype=np.int32),
-        np.concatenate(first).astype(np.int32),
-        np.concatenate(points),
-        np.array(point_starts, dtype=np.int32),
-        np.concatenate(simplices).astype(np.int32),
-        np.concatenate(neighbours).astype(np.int32),
-        np.concatenate([grid.broad for grid in grids]),
+        _offsets(len(table) for table in first),
+        np.concatenate(first),
+        points,
+        point_starts,
+        simplices,
+        neighbours,
+        broad,
     )
+
+
+def _offsets(lengths: Iterable[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(list(lengths))]).astype(np.int32)
 
 
 def _lift(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

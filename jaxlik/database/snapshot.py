@@ -314,7 +314,7 @@ def _stamp(name: str) -> zipfile.ZipInfo:
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _own_version() -> str:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 
 from jaxlik.errors import Status
+from jaxlik.statmodels.linear import solve_positive
 from jaxlik.typing import Array, Float, Scalar
 
 _LARGEST_DAMPING = 1e12
@@ -88,8 +88,7 @@ def minimise(
 
     def step(state):
         (position, value, gradient, hessian), damping, _, steps = state
-        factor = jnp.linalg.cholesky(hessian + damping * identity)
-        direction = -cho_solve((factor, True), gradient)
+        direction = -solve_positive(hessian + damping * identity, gradient)
         usable = jnp.all(jnp.isfinite(direction))
         decrement = jnp.where(usable, -jnp.sum(gradient * direction), jnp.inf)
         trial = expand(position + jnp.where(usable, direction, 0.0))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxlik.inference.newton import minimise
 from jaxlik.statmodels.base import AbstractProfiledModel, AbstractStatModel, ProfileFit, asimov
+from jaxlik.statmodels.linear import solve
 from jaxlik.typing import Array, Float, Scalar, TwiceNllFn
 
 
@@ -57,7 +58,7 @@ def profile_generic(
         return jax.grad(model.twice_nll, argnums=2)(mu, signal, z)
 
     def tangent_solve(linear, right):
-        return jnp.linalg.solve(jax.jacobian(linear)(jnp.zeros_like(right)), right)
+        return solve(jax.jacobian(linear)(jnp.zeros_like(right)), right)
 
     solution = jax.lax.stop_gradient(found.position)
     nuisances = jax.lax.custom_root(gradient, solution, lambda _, z: z, tangent_solve)

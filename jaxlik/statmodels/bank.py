@@ -245,7 +245,7 @@ def _buckets(sizes: Sequence[int], max_buckets: int) -> list[list[int]]:
             )
             if cost < best_cost:
                 best_cost, best_cuts = cost, cuts
-    return [sorted(order[start:stop]) for start, stop in itertools.pairwise(best_cuts)]
+    return [sorted(map(int, order[start:stop])) for start, stop in itertools.pairwise(best_cuts)]
 
 
 def _stack(

@@ -20,6 +20,9 @@ from jaxlik.typing import Array, Float, Scalar
 
 LN_TWO_PI = math.log(2 * math.pi)
 
+_STIRLING_FROM = 30.0
+"""Events above which four terms of Stirling's series are exact to 1e-16."""
+
 _ROUNDING = 1e-9
 """Negative rate [events] still taken for zero where a region is empty and at its wall."""
 
@@ -149,23 +152,18 @@ def poisson_nll_constant(observed: Float[ArrayLike, "*shape"]) -> Float[Array, "
 
     $$ n - n \ln n + \ln\Gamma(n+1) $$
 
-    Half a deviance plus this is the absolute -ln L that SModelS quotes.
+    Half a deviance plus this is the absolute -ln L that SModelS quotes. Stirling's
+    series where the terms cancel.
     """
     observed = jnp.asarray(observed)
     safe = jnp.where(observed > 0, observed, 1.0)
-    return jnp.where(observed > 0, safe - safe * jnp.log(safe) + gammaln(safe + 1), 0.0)
-
-
-def symmetric_root(
-    covariance: Float[Array, "nuisance nuisance"],
-) -> Float[Array, "nuisance nuisance"]:
-    """A matrix L with L L^T equal to the covariance, singular ones included.
-
-    Negative eigenvalues are treated as zero: see `jaxlik.statmodels.simplified`
-    for when that is admissible.
-    """
-    values, vectors = jnp.linalg.eigh(covariance)
-    return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+    exact = safe - safe * jnp.log(safe) + gammaln(safe + 1)
+    large = jnp.maximum(safe, _STIRLING_FROM)
+    inverse = 1 / large**2
+    series = (1 / 12 - inverse * (1 / 360 - inverse * (1 / 1260 - inverse / 1680))) / large
+    stirling = 0.5 * (LN_TWO_PI + jnp.log(large)) + series
+    constant = jnp.where(safe > _STIRLING_FROM, stirling, exact)
+    return jnp.where(observed > 0, constant, 0.0)
 
 
 def as_float64(value: ArrayLike) -> Array:

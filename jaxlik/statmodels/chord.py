@@ -25,12 +25,13 @@ from jaxlik.statmodels.dual import (
     DualSolution,
     bin_state,
     default_scale,
+    jacobian,
     natural_spread,
     residual_at,
     solve_dual,
-    solve_jacobian,
     x_from_force,
 )
+from jaxlik.statmodels.linear import inverse
 from jaxlik.typing import Array, Float
 
 
@@ -59,9 +60,7 @@ def background_fit(problem: DualProblem) -> BackgroundFit:
     scale = _cavity_scale(problem, bin_state(x_from_force(force, problem, scale), problem, scale))
     x = x_from_force(force, problem, scale)
     state = bin_state(x, problem, scale)
-    identity = jnp.eye(x.shape[0])
-    inverse = jax.vmap(lambda unit: solve_jacobian(state, problem, unit), 1, 1)(identity)
-    return BackgroundFit(x, force, scale, inverse)
+    return BackgroundFit(x, force, scale, inverse(jacobian(state, problem)))
 
 
 def solve_chord(
@@ -137,6 +136,6 @@ def _cavity_scale(problem: DualProblem, state: BinState) -> Array:
     # D = a/e; empty bins have zero (on the wall) or infinity: bound both, c is only a scale.
     stiffness = jnp.maximum(state.force_slope, 1e-12 / reference)
     statistical = jnp.clip(state.shift_slope / stiffness, 1e-6 * reference, 1e6 * reference)
-    precision = jnp.linalg.inv(problem.covariance + jnp.diag(statistical))
+    precision = inverse(problem.covariance + jnp.diag(statistical))
     cavity = 1 / jnp.diagonal(precision) - statistical
     return jnp.maximum(jnp.clip(cavity, 1e-3 * variance, variance), 1e-6 * (1 + problem.observed))

@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 
 from jaxlik.statmodels.base import poisson_deviance
+from jaxlik.statmodels.linear import solve
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 
 _TOLERANCE = 1e-10  # of the residual, in units of its natural spread
@@ -166,29 +166,9 @@ def residual_at(state: BinState, problem: DualProblem) -> Float[Array, " region"
     return state.shift + problem.covariance @ state.force
 
 
-def solve_jacobian(
-    state: BinState, problem: DualProblem, right: Float[Array, " region"]
-) -> Float[Array, " region"]:
-    r"""Solve (diag(a) + V diag(e)) y = r, a and e the slopes of the bins.
-
-    Linear model: with t = sqrt(e) y the matrix diag(a) + sqrt(e) V sqrt(e) is positive
-    definite and one Cholesky factorisation does; y is then recovered from whichever of
-    a and e is not small. Skewed bins may have negative e: LU.
-    """
-    slope, stiffness = state.shift_slope, state.force_slope
-    if problem.curvature is not None:
-        matrix = jnp.diag(slope) + problem.covariance * stiffness[None, :]
-        return jnp.linalg.solve(matrix, right)
-    stiff = stiffness > 0
-    root = jnp.where(stiff, jnp.sqrt(jnp.where(stiff, stiffness, 1.0)), 0.0)
-    matrix = root[:, None] * problem.covariance * root[None, :]
-    factor = jnp.linalg.cholesky(matrix + jnp.diag(jnp.maximum(slope, 1e-15)))
-    inner = cho_solve((factor, True), root * right)
-    loose = slope > 0.5
-    outer = right - problem.covariance @ (root * inner)
-    from_slope = outer / jnp.where(loose, slope, 1.0)
-    from_root = inner / jnp.where(loose | ~stiff, 1.0, root)
-    return jnp.where(loose, from_slope, from_root)
+def jacobian(state: BinState, problem: DualProblem) -> Float[Array, "region region"]:
+    """Of the residual: diag(a) + V diag(e), a and e the slopes of the bins."""
+    return jnp.diag(state.shift_slope) + problem.covariance * state.force_slope[None, :]
 
 
 def solve_dual(
@@ -214,33 +194,32 @@ def solve_dual(
     spread = natural_spread(problem)
     lengths = 0.5 ** jnp.arange(_NUM_HALVINGS)
 
-    def merit(x):
+    def evaluate(x):
         state = bin_state(x, problem, scale)
         value = jnp.sum((residual_at(state, problem) / spread) ** 2)
         value = value + jnp.sum((state.mismatch / spread) ** 2)
-        return jnp.where(jnp.isfinite(value), value, jnp.inf)
+        return x, state, jnp.where(jnp.isfinite(value), value, jnp.inf)
 
     def keep_going(carry):
-        _, value, steps, stuck = carry
+        (_, _, value), steps, stuck = carry
         return (value > tolerance**2) & ~stuck & (steps < max_steps)
 
     def step(carry):
-        x, value, steps, _ = carry
-        state = bin_state(x, problem, scale)
-        direction = -solve_jacobian(state, problem, residual_at(state, problem))
+        here, steps, _ = carry
+        x, state, value = here
+        direction = -solve(jacobian(state, problem), residual_at(state, problem))
         direction = jnp.where(jnp.isfinite(direction), direction, 0.0)
-        trials = x[None, :] + lengths[:, None] * direction[None, :]
-        values = jax.vmap(merit)(trials)
-        best = jnp.argmin(values)
-        better = values[best] < value
-        x = jnp.where(better, trials[best], x)
-        return x, jnp.where(better, values[best], value), steps + 1, ~better
+        trials = jax.vmap(evaluate)(x[None, :] + lengths[:, None] * direction[None, :])
+        best = jnp.argmin(trials[2])
+        better = trials[2][best] < value
+        here = jax.tree.map(lambda new, old: jnp.where(better, new[best], old), trials, here)
+        return here, steps + 1, ~better
 
-    carry = (start, merit(start), jnp.asarray(0), jnp.asarray(False))
-    x, value, steps, _ = jax.lax.while_loop(keep_going, step, carry)
+    carry = (evaluate(start), jnp.asarray(0), jnp.asarray(False))
+    (_, state, value), steps, _ = jax.lax.while_loop(keep_going, step, carry)
     residual = jnp.sqrt(value)
-    force = bin_state(x, problem, scale).force
-    return DualSolution(force, residual, steps, residual <= max(tolerance, _LOOSE_TOLERANCE))
+    converged = residual <= max(tolerance, _LOOSE_TOLERANCE)
+    return DualSolution(state.force, residual, steps, converged)
 
 
 @jax.custom_jvp
@@ -274,7 +253,7 @@ def _attach_derivatives_jvp(primals, tangents):
     explicit = explicit / _denominator(here.rate, multiplier, here.stretch, curvature, scale)
     right = scale * explicit - problem.covariance @ explicit - change.covariance @ force
     state = BinState(here.shift, force, slope, stiffness, jnp.zeros_like(force))
-    return force, stiffness * solve_jacobian(state, problem, right) + explicit
+    return force, stiffness * solve(jacobian(state, problem), right) + explicit
 
 
 @jax.custom_jvp
@@ -355,7 +334,7 @@ def _skewed_bin(
         return centre - variance * stretch * (1 - multiplier), multiplier
 
     start = (jnp.zeros_like(held), jnp.ones_like(held))
-    return jax.lax.fori_loop(0, _NUM_BIN_STEPS, step, start)
+    return jax.lax.fori_loop(0, _NUM_BIN_STEPS, step, start, unroll=True)
 
 
 def _denominator(rate: Array, multiplier: Array, stretch: Array, curvature: Array, scale: Array):
