@@ -159,7 +159,7 @@ def ascend(
     chunk: int,
     num_steps: int,
     max_particles: int,
-) -> tuple[WalkerState, Int[Array, " 2"]]:
+) -> tuple[WalkerState, Int[Array, ""]]:
     """Let every walker climb; what rises becomes its pending proposal.
 
     The next ordinary step evaluates it in the gauge mu = 1 and accepts it only if K
@@ -174,7 +174,7 @@ def ascend(
         max_particles: Particles a model may have.
 
     Returns:
-        The walkers, and the numbers of ascents tried and risen.
+        The walkers, and the number of ascents tried.
     """
     parts = sliced(walkers.point, chunk)
     found = tuple(ascend_chunk(target, part, num_steps, max_particles) for part in parts)
@@ -184,7 +184,7 @@ def ascend(
 @eqx.filter_jit
 def _pending(
     walkers: WalkerState, found: tuple[Ascent, ...], kind: Int[Array, ""]
-) -> tuple[WalkerState, Int[Array, " 2"]]:
+) -> tuple[WalkerState, Int[Array, ""]]:
     ascent = joined(found, walkers.score.shape[0])
     able = (walkers.rounds == 0) & (walkers.score > -jnp.inf)
     risen = able & (ascent.score > walkers.score)
@@ -200,7 +200,7 @@ def _pending(
         draw=jnp.where(risen, 1.0, walkers.draw),
         kind=jnp.where(risen, kind, walkers.kind),
     )
-    return waiting, jnp.stack([jnp.sum(able), jnp.sum(risen)]).astype(jnp.int32)
+    return waiting, jnp.sum(able).astype(jnp.int32)
 
 
 def _ties(

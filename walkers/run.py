@@ -16,7 +16,7 @@ from jaxlik.engine import Engine
 from jaxlik.errors import CheckpointError
 from jaxlik.fit.config import SearchConfig
 from jaxlik.physics.model import ModelPoint
-from jaxlik.typing import Array, Float, Int
+from jaxlik.typing import Array, Bool, Float, Int
 from walkers.builder import ascend
 from walkers.moves import MOVES, AbstractMove
 from walkers.state import (
@@ -172,14 +172,14 @@ def _block(
     """Steps up to the next multiple of the block length."""
     first = int(state.step)
     last = min(first - first % config.block + config.block, config.steps)
-    walkers, hiscores, ascents = state.walkers, state.hiscores, state.ascents
+    walkers, hiscores, climbs = state.walkers, state.hiscores, jnp.zeros((), dtype=jnp.int32)
     infos: list[MoveInfo] = []
     records: list[Array] = []
     chunk = config.chunk or default_chunk(config.walkers)
     for number in range(first + 1, last + 1):
         step = jnp.asarray(number)
         if config.gradient_every and config.gradient_steps and number % config.gradient_every == 0:
-            walkers, climbed = ascend(
+            walkers, tried = ascend(
                 target,
                 walkers,
                 KINDS.index("gradient"),
@@ -187,7 +187,7 @@ def _block(
                 num_steps=config.gradient_steps,
                 max_particles=config.max_particles,
             )
-            ascents = ascents + climbed
+            climbs = climbs + tried
         proposals = propose(moves, target.reference_fn, settings.weights, state.key, step, walkers)
         outcomes = evaluate(target, proposals.point, chunk)
         walkers, hiscores, info = decide(
@@ -207,8 +207,7 @@ def _block(
         hiscores=hiscores,
         step=jnp.asarray(last, dtype=state.step.dtype),
         history=History(*history),
-        trials=_counted(state.trials, info),
-        ascents=ascents,
+        trials=_counted(state.trials, info, int(climbs)),
         demand=jnp.maximum(state.demand, jnp.asarray(info.demand.max(axis=0))),
         missed=state.missed + jnp.asarray(info.overflow.sum(), dtype=state.missed.dtype),
     )
@@ -223,21 +222,21 @@ def _record(walkers: WalkerState, best: Array) -> Float[Array, " 3"]:
     return jnp.stack([best, mean, jnp.mean(jnp.sum(walkers.point.active, axis=1))])
 
 
-def _counted(trials: Trials, info: MoveInfo) -> Trials:
-    """Counts with those of a block added."""
+def _counted(trials: Trials, info: MoveInfo, climbs: int) -> Trials:
+    """Counts with those of a block and its gradient ascents added."""
     size = trials.proposed.shape[0]
     kind = np.asarray(info.kind)
 
-    def count(chosen: Array) -> Int[Array, " move"]:
-        return jnp.asarray(np.bincount(kind[np.asarray(chosen)], minlength=size), dtype=jnp.int32)
+    def count(chosen: Bool[np.ndarray, "step walker"]) -> Int[Array, " move"]:
+        return jnp.asarray(np.bincount(kind[chosen], minlength=size), dtype=jnp.int32)
 
     # An ascent enters as a pending proposal, never as a fresh one.
-    ascent = (kind == size - 1) & ~np.asarray(info.proposed)
+    tried = count(np.asarray(info.proposed)).at[size - 1].add(climbs)
     more = Trials(
-        count(np.asarray(info.proposed) | ascent),
-        count(info.accepted),
-        count(info.invalid),
-        count(info.overflow),
+        tried,
+        count(np.asarray(info.accepted)),
+        count(np.asarray(info.invalid)),
+        count(np.asarray(info.overflow)),
     )
     return jax.tree.map(jnp.add, trials, more)
 

@@ -124,8 +124,7 @@ class SearchState(NamedTuple):
         key: Data of the random key of the search; step and walker are folded in.
         step: Steps done.
         history: One entry per step.
-        trials: Counts per move, in the order of `walkers.moves.MOVES`.
-        ascents: Tried and successful gradient ascents.
+        trials: Counts per move, in the order of `walkers.run.KINDS`.
         sizes: Sizes of the target's tables.
         demand: Largest sizes wanted since the tables were last enlarged.
         missed: Proposals that overflowed since then.
@@ -137,7 +136,6 @@ class SearchState(NamedTuple):
     step: Int[Array, ""]
     history: History
     trials: Trials
-    ascents: Int[Array, " 2"]
     sizes: Int[Array, " bucket"]
     demand: Int[Array, " bucket"]
     missed: Int[Array, ""]
@@ -206,7 +204,6 @@ def new_state(
         step=jnp.zeros((), dtype=jnp.int32),
         history=History(*(jnp.zeros(0) for _ in History._fields)),
         trials=Trials(*(zeros for _ in Trials._fields)),
-        ascents=jnp.zeros(2, dtype=jnp.int32),
         sizes=jnp.asarray(sizes, dtype=jnp.int32),
         demand=jnp.zeros(len(sizes), dtype=jnp.int32),
         missed=jnp.zeros((), dtype=jnp.int32),

@@ -138,8 +138,8 @@ def propose_one(
     """
     keys = jax.random.split(key, 3)
     possible = jnp.stack([move.possible(point) for move in moves]) & (weights > 0)
-    logits = jnp.where(possible, jnp.log(jnp.where(weights > 0, weights, 1.0)), -jnp.inf)
-    kind = jax.random.categorical(keys[0], jnp.where(jnp.any(possible), logits, 0.0))
+    frequency = jnp.where(jnp.any(possible), jnp.where(possible, weights, 0.0), weights)
+    kind = jax.random.categorical(keys[0], jnp.log(frequency))
     # Functions, since a bound method of a module with arrays is not hashable.
     branches = [lambda *args, move=move: move.propose(*args) for move in moves]
     draft = jax.lax.switch(kind, branches, keys[1], point, reference)

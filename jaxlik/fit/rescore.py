@@ -8,16 +8,17 @@ almost always; here branch and bound proves it. The host can also apply the rule
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.combination.certified import JointSelection, certified_combination
 from jaxlik.combination.overlap import Candidate, Overlap, overlap_of
-from jaxlik.engine import Engine, Evaluation
+from jaxlik.engine import Engine, Evaluation, Prediction
 from jaxlik.errors import ConvergenceError, Status
 from jaxlik.fit.labels import Labels
 from jaxlik.physics.model import ModelPoint
+from jaxlik.typing import Array
 
 
 class Rescored(NamedTuple):
@@ -38,14 +39,14 @@ class Rescored(NamedTuple):
 _FAST_COMPILATION = {"xla_backend_optimization_level": 0}
 
 
-@partial(eqx.filter_jit, compiler_options=_FAST_COMPILATION)
-def evaluate_compiled(engine: Engine, point: ModelPoint, production):
+@partial(jax.jit, compiler_options=_FAST_COMPILATION)
+def evaluate_compiled(engine: Engine, point: ModelPoint, production: Array) -> Evaluation:
     """`Engine.evaluate_with`, compiled once for all tables, scans and scores of the host."""
     return engine.evaluate_with(point, production)
 
 
-@partial(eqx.filter_jit, compiler_options=_FAST_COMPILATION)
-def log_ratios_compiled(engine: Engine, prediction, mu):
+@partial(jax.jit, compiler_options=_FAST_COMPILATION)
+def log_ratios_compiled(engine: Engine, prediction: Prediction, mu: Array) -> tuple[Array, Array]:
     """2 ln(L_i(mu)/L_i(0)) of every candidate and its slope at one mu, compiled."""
     values, slopes = engine.log_ratios(prediction, mu[None])
     return values[0], slopes[0]

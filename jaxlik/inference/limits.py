@@ -101,14 +101,13 @@ def expected_band(
             band = expected_cls(t_mu(mu, asimov_fn, best))
             return jnp.log(jnp.maximum(band[position], 1e-300)) - target
 
-        return _solve(excess, best.mu_hat, scale, max_steps)
+        limit, status = _solve(excess, best.mu_hat, scale, max_steps)
+        return limit, status == Status.success
 
-    def step(status, position):
-        limit, outcome = one(position)
-        return merge_status(status, outcome), limit
-
-    status, limits = jax.lax.scan(step, best.status, jnp.arange(len(BAND_SIGMAS)))
-    return limits, status
+    limits, solved = jax.vmap(one)(jnp.arange(len(BAND_SIGMAS)))
+    outcome = Status.where(jnp.all(solved), Status.success, Status.max_steps)
+    outcome = Status.where(jnp.all(jnp.isfinite(limits)), outcome, Status.no_bracket)
+    return limits, merge_status(best.status, outcome)
 
 
 def _solve(excess, mu_hat: Scalar, scale: Scalar, max_steps: int) -> tuple[Scalar, Status]:

@@ -175,15 +175,17 @@ class StatModelBank(eqx.Module):
         fits = _background_fits(self) if self.fits is None else self.fits
         signal = jnp.where(self.region_mask, signal, 0.0)
 
-        def one(model, fit, signal):
-            return _profile_nodes(model, fit, mu, signal, tolerance, max_steps, rescue)
+        def solve(terms):
+            return _chord_nodes(*terms, mu=fixed_mu, **options)
 
-        terms = (self.models, fits, signal)
-        if sequential:
-            outcome = jax.lax.map(lambda term: one(*term), terms)
-        else:
-            outcome = jax.vmap(one)(*terms)
-        twice_nll, slope, pulls, nuisances, residual, converged = outcome
+        options = {"tolerance": tolerance, "max_steps": max_steps, "rescue": rescue}
+        *terms, fixed_mu = jax.lax.stop_gradient((self.models, fits, signal, mu))
+        solved = jax.lax.map(solve, terms) if sequential else jax.vmap(solve)(terms)
+        forces, residual, converged = solved
+        # Outside of the map: inside a scan JAX drops custom derivatives of second order.
+        twice_nll, slope, pulls, nuisances = jax.vmap(_values_at_nodes, (0, 0, 0, None))(
+            self.models, forces, signal, mu
+        )
         finite = jnp.all(jnp.isfinite(twice_nll), axis=1)
         return BankFit(
             twice_nll.T,
@@ -320,18 +322,8 @@ def _background_rates(model: SimplifiedLikelihood, fit: BackgroundFit) -> Array:
     return rate_from_force(force, problem)
 
 
-def _profile_nodes(
-    model: SimplifiedLikelihood,
-    fit: BackgroundFit,
-    mu: Array,
-    signal: Array,
-    tolerance: float,
-    max_steps: int,
-    rescue: bool,
-):
-    """One model at all nodes: values, slopes, pulls, nuisances, residuals, success."""
-    fixed = jax.lax.stop_gradient((model, fit, mu, signal))
-    forces, residual, converged = _chord_nodes(*fixed, tolerance, max_steps, rescue)
+def _values_at_nodes(model: SimplifiedLikelihood, forces: Array, signal: Array, mu: Array):
+    """One model at all nodes: values, slopes, pulls, nuisances."""
 
     def at_node(mu, force):
         problem = model.problem(mu, signal)
@@ -340,14 +332,15 @@ def _profile_nodes(
         slope = 2 * jnp.sum(signal * pull)
         return dual_optimum(force, problem), slope, pull, -model.root.T @ attached
 
-    return *jax.vmap(at_node)(mu, forces), residual, converged
+    return jax.vmap(at_node)(mu, forces)
 
 
 def _chord_nodes(
     model: SimplifiedLikelihood,
     fit: BackgroundFit,
-    mu: Array,
     signal: Array,
+    *,
+    mu: Array,
     tolerance: float,
     max_steps: int,
     rescue: bool,

@@ -35,8 +35,11 @@ def test_batches_side_by_side_finish_and_are_right():
 
 
 def test_solve_is_differentiable_in_both_arguments():
-    matrix, right = jnp.asarray(MATRICES[0, :3, :3]), jnp.asarray(RIGHT[0, :3])
-    check_grads(linear.solve, (matrix, right), order=2, modes=["fwd", "rev"], rtol=1e-5)
+    def fn(matrix, right):
+        return linear.solve(jnp.asarray(matrix), jnp.asarray(right))
+
+    arguments = (jnp.asarray(MATRICES[0, :3, :3]), jnp.asarray(RIGHT[0, :3]))
+    check_grads(fn, arguments, order=2, modes=["fwd", "rev"], rtol=1e-5)
 
 
 def test_cholesky_answers_an_indefinite_matrix_with_nan():

@@ -112,7 +112,9 @@ def test_second_derivatives_match_finite_differences(kind, data):
     direction = jnp.array([0.3, -0.5, 0.2, 1.0])
     hessian = jax.jacfwd(gradient)(SIGNAL)
     ahead, behind = gradient(SIGNAL + step * direction), gradient(SIGNAL - step * direction)
-    np.testing.assert_allclose(hessian @ direction, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        hessian @ direction, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-9
+    )
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
 
 

@@ -1,6 +1,5 @@
 """Likelihoods from two limits: defining equation, published numbers, derivatives."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -85,3 +85,12 @@ def space() -> ModelSpace:
 @pytest.fixture(scope="session")
 def toy(space) -> ToyTarget:
     return ToyTarget(space)
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """Engine and labels of the embedded snapshot."""
+    from jaxlik.database.compile import load_database
+    from jaxlik.fit.assemble import build_engine
+
+    return build_engine(load_database("embedded"))

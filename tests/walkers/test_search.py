@@ -72,12 +72,11 @@ def test_progress_and_history_tell_what_happened(finished, blocks):
     history = finished.history
     assert history.best.shape == (CONFIG.steps,)
     assert (np.diff(history.best) >= 0).all()
-    assert finished.ascents[0] > 0
     trials = finished.trials
     assert (trials.accepted <= trials.proposed).all()
     # Every walker proposes or carries on a proposal in every step.
-    assert trials.proposed.sum() <= CONFIG.walkers * CONFIG.steps
-    assert (trials.proposed[:-1] > 0).sum() >= len(KINDS) - 2
+    assert trials.proposed[:-1].sum() <= CONFIG.walkers * CONFIG.steps
+    assert (trials.proposed > 0).sum() >= len(KINDS) - 1
 
 
 def test_seed_decides_everything(toy, finished):
@@ -159,13 +158,13 @@ def test_gradient_ascent_raises_the_score(toy, finished):
     points = ModelPoint(moved, *jax.tree.leaves(walkers.point)[1:])
     start = joined(evaluate(toy, points, CONFIG.chunk), CONFIG.walkers)
     placed = new_walkers(toy.space, points)._replace(score=start.score)
-    waiting, counts = ascend(
+    waiting, tried = ascend(
         toy, placed, KINDS.index("gradient"), chunk=CONFIG.chunk, num_steps=4,
         max_particles=CONFIG.max_particles,
     )  # fmt: skip
     risen = np.asarray(waiting.rounds) == 1
     able = np.isfinite(np.asarray(start.score))
-    np.testing.assert_array_equal(counts, [able.sum(), risen.sum()])
+    assert tried == able.sum()
     assert risen.sum() > 0.5 * able.sum()
     end = joined(evaluate(toy, waiting.pending, CONFIG.chunk), CONFIG.walkers)
     assert (np.asarray(end.score) > np.asarray(start.score))[risen].all()

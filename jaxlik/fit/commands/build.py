@@ -276,22 +276,14 @@ def _warmup(config: FitConfig, engine: "Engine", labels: "Labels", state: Any) -
     """Compile ascents and exact scores in the background of the first block."""
     from jaxlik.fit.warmup import Warmup, compile_inspection
     from walkers import run as walk
-    from walkers.builder import ascend
-    from walkers.target import as_target
 
     search = config.search
+    done = 0 if state is None else int(state.step)
+    # One step that begins with an ascent: the rest of it is compiled by the search itself.
+    one_step = replace(search, steps=done + 1, gradient_every=1)
 
     def compile_ascent() -> None:
-        start = walk.initial_state(engine, search) if state is None else state
-        target = as_target(engine).enlarged(tuple(int(n) for n in start.sizes))
-        ascend(
-            target,
-            start.walkers,
-            walk.KINDS.index("gradient"),
-            chunk=walk.chunk_size(search),
-            num_steps=search.gradient_steps,
-            max_particles=search.max_particles,
-        )
+        walk.search(engine, one_step, state=state)
 
     # An ascent within the first block would be compiled in both threads.
     worthwhile = search.gradient_steps > 0 and search.block < search.gradient_every <= search.steps
