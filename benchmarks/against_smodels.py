@@ -185,7 +185,7 @@ def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) ->
             write_slha(path, space, point, cross_sections=production)
 
             def predict(path: Path = path) -> list:
-                model = Model(BSMparticles=BSMList, SMparticles=SMList, inputFile=str(path))
+                model = Model(BSMparticles=BSMList, SMparticles=SMList)
                 model.updateParticles(inputFile=str(path))
                 topologies = decomposer.decompose(
                     model, 0.02 * fb, massCompress=True, invisibleCompress=True, minmassgap=10 * GeV
@@ -232,7 +232,7 @@ def table(result: dict) -> str:
         f"Made by `python -m benchmarks.against_smodels`. {result['machine']}.",
         "",
         "CPU milliseconds, median (smallest to largest). jaxlik gives K with yields, likelihoods,",
-        "critic and combination; SModelS its predictions, then also the likelihood of every region.",
+        "critic and combination; SModelS its predictions, then also every region's likelihood.",
         "",
         "| model | SModelS predictions | with likelihoods | jaxlik, one model | in a batch of "
         f"{result['batch']} | gain, one model | gain, batch | value + gradient / value |",

@@ -255,8 +255,8 @@ class Engine(eqx.Module):
             live &= ~excluded
         upper = jnp.minimum(prediction.mu_max, useful)
         nodes = lax.stop_gradient(upper) * jnp.asarray(NODES)
-        fixed = jax.tree.map(lax.stop_gradient, (prediction, limit_choice))
-        values, slopes, status = self._log_ratios(*fixed, nodes)
+        frozen, frozen_choice = jax.tree.map(lax.stop_gradient, (prediction, limit_choice))
+        values, slopes, status = self._log_ratios(frozen, frozen_choice, nodes)
         best = best_joint(
             self.cliques,
             live,

@@ -223,7 +223,7 @@ def r_values(
 
 
 def history(
-    steps: Sequence[float], best: Sequence[float | None], axes: "Axes | None" = None
+    steps: Sequence[float | int], best: Sequence[float | None], axes: "Axes | None" = None
 ) -> "Axes":
     """Best K so far against the number of steps.
 

@@ -355,15 +355,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     enable_x64()
     snapshot, reports = embed(load_database(options.database), options.target)
-    head = f"{'result':28} {'topology':16} {'maps':>5} {'before':>7} {'after':>6} {'median':>7} {'95 %':>7}"
-    print(head)
+    write = sys.stdout.write
+    columns = ("result", "topology", "maps", "before", "after", "median", "95 %")
+    write("{:28} {:16} {:>5} {:>7} {:>6} {:>7} {:>7}\n".format(*columns))
     for r in reports:
-        print(
+        write(
             f"{r.folder:28} {r.txname:16} {r.maps:5d} {r.points_before:7d} {r.points_after:6d} "
-            f"{r.median_error:7.3f} {r.error_95:7.3f}"
+            f"{r.median_error:7.3f} {r.error_95:7.3f}\n"
         )
     size = options.target.stat().st_size
-    print(f"{len(snapshot.results)} results, {len(snapshot.maps)} maps, {size / 1e6:.2f} MB")
+    write(f"{len(snapshot.results)} results, {len(snapshot.maps)} maps, {size / 1e6:.2f} MB\n")
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from jaxlik.database.records import Grid
 
@@ -77,9 +77,7 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
         own = slice(simplex_starts[g], simplex_starts[g + 1])
         simplices[own] = lifted + point_starts[g]
         linked = grid.neighbours >= 0
-        neighbours[own, : dimension + 1] = np.where(
-            linked, grid.neighbours + simplex_starts[g], -1
-        )
+        neighbours[own, : dimension + 1] = np.where(linked, grid.neighbours + simplex_starts[g], -1)
         broad[own] = grid.broad
     return LocatorArrays(
         centre,
@@ -122,5 +120,5 @@ def _starting_table(grid: Grid) -> np.ndarray:
     size = np.where(upper > lower, upper - lower, 1.0)
     middles = (np.indices((per_axis,) * dimension).reshape(dimension, -1).T + 0.5) / per_axis
     centroids = (grid.points[grid.simplices].mean(axis=1) - lower) / size
-    _, nearest = cKDTree(centroids).query(middles)
+    _, nearest = KDTree(centroids).query(middles)
     return nearest.reshape((per_axis,) * dimension)

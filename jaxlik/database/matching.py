@@ -109,7 +109,7 @@ def find_matches(topology: Topology, first: BranchShape, second: BranchShape) ->
     return matches
 
 
-def standard_model_particles() -> dict[int, object]:
+def standard_model_particles() -> dict[int, Particle]:
     """SModelS's Standard Model particles by signed PDG number."""
     names = {1: "d", 2: "u", 3: "s", 4: "c", 5: "b", 6: "t", -6: "tC"}
     names |= {11: "e", -11: "eC", 13: "mu", -13: "muC", 15: "ta", -15: "taC"}

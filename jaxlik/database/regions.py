@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxlik.database import text_format
 from jaxlik.errors import DatabaseError, WorkspaceError
@@ -51,7 +52,7 @@ def region_mappings(tags: dict[str, str], path: Path) -> dict[str, dict]:
     mappings = _tag_literal(tags, "regionMappings", path, {})
     filled = {}
     for label, entry in mappings.items():
-        entry = {"smodels": entry} if isinstance(entry, str) else dict(entry)
+        entry: dict[str, Any] = {"smodels": entry} if isinstance(entry, str) else dict(entry)
         kind = entry.setdefault("type", "SR")
         smodels = entry.setdefault("smodels", label if kind == "SR" else None)
         entry.setdefault("pyhf", smodels)

@@ -151,7 +151,7 @@ def topologies(decomposition: TopologyDict) -> list[OracleTopology]:
     found = []
     for sms in decomposition.getSMSList():
         weight = {8.0: 0.0, 13.0: 0.0}
-        for entry in sms.weightList:
+        for entry in sms.weightList or ():
             weight[float(entry.info.sqrts.asNumber(TeV))] = float(entry.value.asNumber(fb))
         pair = (weight[8.0], weight[13.0])
         found.append(OracleTopology(str(sms), int(sms.canonName), pair))

@@ -9,6 +9,7 @@ never loaded.
 import hashlib
 import io
 import json
+import math
 import shutil
 import tempfile
 import zipfile
@@ -105,8 +106,8 @@ class Snapshot:
                 ) from error
             if list(value.shape) != entry["shape"] or str(value.dtype) != entry["dtype"]:
                 raise DatabaseError(
-                    f"{self.path}: array {name!r} is {value.dtype}{list(value.shape)}, the manifest "
-                    f"says {entry['dtype']}{entry['shape']}; compile the database again"
+                    f"{self.path}: array {name!r} is {value.dtype}{list(value.shape)}, the "
+                    f"manifest says {entry['dtype']}{entry['shape']}; compile the database again"
                 )
             self._arrays[name] = value
         return self._arrays[name]
@@ -339,7 +340,14 @@ def _summary(result: Result) -> dict[str, Any]:
 def _floats(values: np.ndarray | None) -> list | None:
     if values is None:
         return None
-    return np.where(np.isfinite(values), values, None).tolist()
+    return _without_nan(values.tolist())
+
+
+def _without_nan(values: Any) -> Any:
+    """Nested lists with ``None`` for what JSON cannot hold."""
+    if isinstance(values, list):
+        return [_without_nan(value) for value in values]
+    return values if math.isfinite(values) else None
 
 
 def _records_document(results: list[Result], maps: list[MapRecord], starts: np.ndarray) -> dict:

@@ -74,7 +74,9 @@ def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path):
     assert compiler.cache_folder().name == "jaxlik"
 
 
-def test_an_interrupted_compilation_leaves_nothing_behind(counted, tiny_root, tmp_path, monkeypatch):
+def test_an_interrupted_compilation_leaves_nothing_behind(
+    counted, tiny_root, tmp_path, monkeypatch
+):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 

@@ -158,7 +158,10 @@ def test_terms_of_a_constraint():
         "[[[a]],[[b]]]",
         "[[[c]],[[d]]]",
     ]
-    assert regions.bracket_terms("{(PV(0)>x(1))}+{(PV(0)>y(1))}") == ["(PV(0)>x(1))", "(PV(0)>y(1))"]
+    assert regions.bracket_terms("{(PV(0)>x(1))}+{(PV(0)>y(1))}") == [
+        "(PV(0)>x(1))",
+        "(PV(0)>y(1))",
+    ]
 
 
 @pytest.mark.reference
@@ -169,8 +172,7 @@ def test_regions_of_real_workspaces_agree_with_smodels(snapshot, reference):
     for file in sorted((reference / "golden" / "smodels" / "stats_pyhf").glob("*.json")):
         golden = json.loads(file.read_text())
         (wanted,) = {
-            json.dumps(vector["comb"].get("regions"))
-            for vector in golden["vectors"].values()
+            json.dumps(vector["comb"].get("regions")) for vector in golden["vectors"].values()
         }
         for name, entries in (json.loads(wanted) or {}).items():
             expected = [regions._explicit(entry) for entry in entries]

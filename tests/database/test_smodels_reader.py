@@ -15,8 +15,7 @@ from jaxlik.errors import DatabaseError
 def tiny(tiny_root):
     """Results of the tiny database by folder name."""
     return {
-        data.result.provenance.folder: data
-        for data in reader.read_database(tiny_root, processes=0)
+        data.result.provenance.folder: data for data in reader.read_database(tiny_root, processes=0)
     }
 
 
@@ -181,7 +180,9 @@ def test_renumbering_shifts_grids_only(tiny):
 def test_a_single_grid_point_is_refused(copy_of):
     folder = copy_of("13TeV/CMS/CMS-TINY-02-eff")
     block = data_block(MASSES[:1], efficiency)
-    write_files(folder, {"SR1/T2.txt": map_file("T2", "[[['jet']],[['jet']]]", {"efficiencyMap": block})})
+    write_files(
+        folder, {"SR1/T2.txt": map_file("T2", "[[['jet']],[['jet']]]", {"efficiencyMap": block})}
+    )
     with pytest.raises(DatabaseError, match="at least two"):
         reader.read_result(folder)
 
@@ -207,7 +208,9 @@ def test_database_300_has_the_content_smodels_finds(snapshot, filled_maps, stati
     covariances = [r.covariance for r in results.values() if r.covariance is not None]
     assert len(covariances) == 11
     assert sum(c.third_moments is not None for c in covariances) == 1
-    assert len(snapshot.workspaces) == 20  # besides BkgOnly.json of 2019-08, which the release lacks
+    assert (
+        len(snapshot.workspaces) == 20
+    )  # besides BkgOnly.json of 2019-08, which the release lacks
 
 
 @pytest.mark.reference

@@ -133,7 +133,17 @@ GOOD = "[[[[300.*GeV,50.*GeV],[300.*GeV,50.*GeV]],0.5],\n[[[400.*GeV,50.*GeV],[4
         ("0.5", "does not start with a list"),
         ("[[1, 2, 3]]", "first entry"),
     ],
-    ids=["two-units", "unknown-unit", "ragged", "word", "infinite", "code", "cut", "number", "shape"],
+    ids=[
+        "two-units",
+        "unknown-unit",
+        "ragged",
+        "word",
+        "infinite",
+        "code",
+        "cut",
+        "number",
+        "shape",
+    ],
 )
 def test_damaged_data_blocks_are_refused(tmp_path, text, message):
     with pytest.raises(DatabaseError, match=message) as error:

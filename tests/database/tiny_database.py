@@ -4,7 +4,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-MASSES = [(300.0, 50.0), (300.0, 200.0), (600.0, 50.0), (600.0, 300.0), (900.0, 50.0), (900.0, 600.0)]
+MASSES = [
+    (300.0, 50.0),
+    (300.0, 200.0),
+    (600.0, 50.0),
+    (600.0, 300.0),
+    (900.0, 50.0),
+    (900.0, 600.0),
+]
 
 
 def efficiency(mother: float, lightest: float) -> float:
@@ -130,7 +137,9 @@ def write_tiny_database(root: Path) -> Path:
             includeCRs="False",
             signalUncertainty="0.22",
         ),
-        "8TeV/ATLAS/ATLAS-TINY-05-eff/bkg.json": json.dumps(workspace(CR1=1, SR_x=2, VR1=1, SR_y=1)),
+        "8TeV/ATLAS/ATLAS-TINY-05-eff/bkg.json": json.dumps(
+            workspace(CR1=1, SR_x=2, VR1=1, SR_y=1)
+        ),
     }
     for name in ("SRa", "SRb", "SRc"):
         files[f"8TeV/ATLAS/ATLAS-TINY-05-eff/{name}/dataInfo.txt"] = region_info(name, 4, 5, 1)
