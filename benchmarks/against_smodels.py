@@ -164,7 +164,6 @@ def time_jaxlik(engine: Engine, point: ModelPoint, size: int) -> dict[str, objec
 
 def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) -> dict[str, dict]:
     """Warm times of SModelS for every model."""
-    from smodels.base import runtime
     from smodels.base.model import Model
     from smodels.base.physicsUnits import GeV, fb
     from smodels.decomposition import decomposer
@@ -173,7 +172,6 @@ def time_smodels(text: Path, space: ModelSpace, engine: Engine, points: dict) ->
     from smodels.share.models.mssm import BSMList
     from smodels.share.models.SMparticles import SMList
 
-    runtime._experimental = {}
     start = time.process_time()
     database = Database(str(text))
     load = time.process_time() - start

@@ -101,7 +101,7 @@ def compile_database(
         total=size, unit="B", unit_scale=True, desc=f"reading database {version}", disable=quiet
     ) as bar:
         for data in smodels_reader.read_database(
-            root, folders=folders, processes=processes, on_result=lambda n: bar.update(n) and None
+            root, folders=folders, processes=processes, on_result=bar.update
         ):
             data = smodels_reader.renumber(data, len(grids))
             results.append(data.result)

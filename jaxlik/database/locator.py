@@ -121,4 +121,4 @@ def _starting_table(grid: Grid) -> np.ndarray:
     middles = (np.indices((per_axis,) * dimension).reshape(dimension, -1).T + 0.5) / per_axis
     centroids = (grid.points[grid.simplices].mean(axis=1) - lower) / size
     _, nearest = KDTree(centroids).query(middles)
-    return nearest.reshape((per_axis,) * dimension)
+    return np.asarray(nearest).reshape((per_axis,) * dimension)

@@ -88,7 +88,7 @@ def read_database(
     *,
     folders: list[Path] | None = None,
     processes: int | None = None,
-    on_result: Callable[[int], None] | None = None,
+    on_result: Callable[[int], object] | None = None,
 ) -> Iterator[ResultData]:
     """Read all results of a database, in order.
 

@@ -48,8 +48,8 @@ class MoveWeights:
         production_strength: One signal strength changes.
     """
 
-    birth: float = 1.0
-    death: float = 0.5
+    birth: float = 0.7
+    death: float = 0.8
     replace: float = 0.5
     merge: float = 0.2
     open_channel: float = 0.4
@@ -90,9 +90,9 @@ class SearchConfig:
     gradient_every: int = 25
     gradient_steps: int = 3
     max_particles: int = 8
-    temperature: float = 1.0
-    teleport: float = 0.003
-    distinct: float = 0.02
+    temperature: float = 0.3
+    teleport: float = 0.02
+    distinct: float = 0.05
     chunk: int = 0
     moves: MoveWeights = field(default_factory=MoveWeights)
 
