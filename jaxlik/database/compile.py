@@ -17,7 +17,7 @@ from jaxlik.physics.model import ModelSpace, protomodel_space
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised when the content of compiled snapshots changes, so that old ones are redone."""
 
 

@@ -32,7 +32,8 @@ _LITERAL_LIMIT = 4_000_000
 def rescale_width(width: np.ndarray) -> np.ndarray:
     """Map widths [GeV] to the coordinate in which SModelS interpolates them."""
     scaled = np.minimum(width, MAX_WIDTH) / MIN_WIDTH
-    return np.where(scaled < 1e-10, scaled, np.log1p(scaled))
+    # Not log1p: grids must agree with SModelS's to the last bit (see `grids`).
+    return np.where(scaled < 1e-10, scaled, np.log(1 + scaled))
 
 
 PROMPT_COORDINATE = float(rescale_width(np.array(math.inf)))

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.reference
 RELATIVE = 2e-6
 """Agreement asked for, besides half a unit of the sixth digit."""
 
-MAX_TIES = 250
+MAX_TIES = 120
+"""Evaluations in which several simplices hold the point; 87 when this was written."""
 QUANTITIES = {"obs": "upper_limit", "exp": "upper_limit_expected"}
 
 
@@ -84,26 +85,23 @@ def ours(golden, yields):
     return answer, off_plane & inside & (value == 0), off_plane, rotated
 
 
-def rounded(values):
-    """Six significant digits; what is below machine precision is zero (SModelS)."""
-    values = np.where(np.abs(values) < 100 * np.finfo(float).eps, 0.0, values)
-    safe = np.where((values == 0) | ~np.isfinite(values), 1.0, np.abs(values))
-    scale = 10.0 ** (5 - np.floor(np.log10(safe)))
-    return np.where(np.isfinite(values), np.round(values * scale) / scale, values)
+def tidy(values):
+    """Below machine precision is zero (SModelS)."""
+    return np.where(np.abs(values) < 100 * np.finfo(float).eps, 0.0, values)
 
 
 def agree(ours, theirs):
-    """None with none; else equal within the tolerance and one unit of the sixth digit."""
+    """None with none; else equal up to SModelS's rounding to six digits."""
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     safe = np.where((theirs == 0) | ~np.isfinite(theirs), 1.0, np.abs(theirs))
     digit = 10.0 ** (np.floor(np.log10(safe)) - 5)
-    close = np.abs(ours - theirs) <= RELATIVE * np.abs(theirs) + 0.51 * digit
+    close = np.abs(ours - theirs) <= RELATIVE * np.abs(theirs) + 0.5 * digit
     return np.where(np.isnan(theirs), np.isnan(ours), close)
 
 
 def test_every_stored_evaluation_is_reproduced(golden, ours, snapshot, capsys):
     answer, free_zero, off_plane, rotated = ours
-    answer = rounded(answer / golden.unit)
+    answer = tidy(answer / golden.unit)
     fine = agree(answer, golden.value)
     # Zero efficiency off the plane: none or zero, the same to every user.
     fine |= free_zero & (np.isnan(golden.value) | (golden.value == 0))
@@ -120,7 +118,7 @@ def test_every_stored_evaluation_is_reproduced(golden, ours, snapshot, capsys):
             if off_plane[i]
             else oracle.answers(rotated[i, : oracle.dimension])
         )
-        allowed = np.array([0.0 if abs(v) < 2.3e-14 else v for v in possible])
+        allowed = tidy(np.array(list(possible)))
         mine = any(agree(answer[i], allowed)) or (free_zero[i] and np.isnan(allowed).any())
         theirs = any(agree(allowed, golden.value[i]))
         if mine and theirs:
@@ -151,7 +149,7 @@ def test_the_oracle_of_ties_agrees_away_from_faces(golden, ours, snapshot):
     for i in rng.choice(inside, 150, replace=False):
         oracle = tied_map(snapshot, golden.header[i], golden.unit[i])
         possible = oracle.answers(rotated[i, : oracle.dimension])
-        allowed = np.array([0.0 if abs(v) < 2.3e-14 else v for v in possible])
+        allowed = tidy(np.array(list(possible)))
         assert any(agree(allowed, golden.value[i]))
         single += len(possible) == 1 and not math.isnan(next(iter(possible)))
     assert single >= 140
