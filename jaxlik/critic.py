@@ -211,7 +211,7 @@ def _join_equal(groups: _Groups) -> _State:
 
 
 def _distance(
-    first: Float[Array, "*shape"], second: Float[Array, "*shape"]
+    first: Float[Array, "*#shape"], second: Float[Array, "*#shape"]
 ) -> Float[Array, "*shape"]:
     return 2 * jnp.abs(first - second) / (first + second)
 
