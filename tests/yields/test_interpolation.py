@@ -99,7 +99,9 @@ def test_values_are_those_of_smodels(name, grids, device, values, located):
         @ grids[number].rotation[:, : grids[number].dimension]
         @ grids[number].rotation[:, : grids[number].dimension].T
     )
-    rotated, point, simplex, inside = located(jnp.full(len(flat), number), jnp.asarray(padded(flat)))
+    rotated, point, simplex, inside = located(
+        jnp.full(len(flat), number), jnp.asarray(padded(flat))
+    )
     ties = TiedMap(grids[number].points, value)
     start = int(build_locator(grids).point_start[number])
     differing = 0
@@ -195,7 +197,9 @@ def test_fifty_real_grids_agree_with_scipy(snapshot, yields):
     starts = snapshot.array("grids.point_start")
     chosen = np.concatenate(
         [
-            rng.choice(np.flatnonzero((dimension == d) & (np.diff(starts) < 3000)), n, replace=False)
+            rng.choice(
+                np.flatnonzero((dimension == d) & (np.diff(starts) < 3000)), n, replace=False
+            )
             for d, n in ((1, 10), (2, 25), (3, 15))
         ]
     )
@@ -220,13 +224,17 @@ def test_fifty_real_grids_agree_with_scipy(snapshot, yields):
     differing = 0
     for row, g in enumerate(chosen):
         size = dimension[g]
-        own = np.array(snapshot.array("grids.points")[starts[g] : starts[g + 1] - (3 - size), :size])
+        own = np.array(
+            snapshot.array("grids.points")[starts[g] : starts[g + 1] - (3 - size), :size]
+        )
         place = points[row, :, :size]
         if size == 1:
             expected = (place[:, 0] >= own.min() - 1e-6) & (place[:, 0] <= own.max() + 1e-6)
             np.testing.assert_array_equal(inside[row], expected)
             found = corners[row][:, :2, 0]
-            held = (place[:, 0] >= found.min(axis=1) - 1e-3) & (place[:, 0] <= found.max(axis=1) + 1e-3)
+            held = (place[:, 0] >= found.min(axis=1) - 1e-3) & (
+                place[:, 0] <= found.max(axis=1) + 1e-3
+            )
             assert held[expected].all()
             continue
         mesh = Delaunay(own)
