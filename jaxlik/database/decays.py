@@ -126,9 +126,16 @@ def _unsigned(pid: int) -> bool:
 def branches_from(
     space: ModelSpace, start: int, reach: dict[int, dict[int, int]]
 ) -> tuple[Branch, ...]:
-    """All branches whose first visible particle is `start` (signed)."""
+    """All branches whose first visible particle is `start` (signed), each once.
+
+    Signs that soft decays make alike are one branch with the sum of their shares.
+    """
     first = Branch(start, (), (), (start,), (), 1.0, False)
-    return tuple(_grow(space, first, reach))
+    shares: dict[Branch, float] = {}
+    for branch in _grow(space, first, reach):
+        key = branch._replace(share=0.0)
+        shares[key] = shares.get(key, 0.0) + branch.share
+    return tuple(key._replace(share=share) for key, share in shares.items())
 
 
 def _grow(space: ModelSpace, branch: Branch, reach: dict[int, dict[int, int]]) -> Iterator[Branch]:
