@@ -67,7 +67,9 @@ def trim(
     best = score_in_gauge(target, _stacked([point]), chunk)
     current, score = _at(best.points, 0), float(best.score[0])
     while np.isfinite(score):
-        trials = list(_simpler(target, current))
+        # Only what has fewer parts counts as simpler: without this, equals alternate forever.
+        size = num_parts(target.space, current)
+        trials = [t for t in _simpler(target, current) if num_parts(target.space, t) < size]
         if not trials:
             break
         found = score_in_gauge(target, _stacked(trials), chunk)
@@ -179,8 +181,19 @@ def _without_each_particle(
             yield space.pdg_ids[int(number)], found
 
 
+def num_parts(space: ModelSpace, point: ModelPoint) -> tuple[int, int]:
+    """Size of a model: particles; decays, productions and distinct numbers among them."""
+    fractions, mother = np.asarray(point.branching_ratios), np.asarray(space.channel_parent)
+    used = np.flatnonzero((fractions > 0) & np.asarray(point.active)[mother])
+    ratios = {(int(mother[k]), float(fractions[k])) for k in used}
+    strengths = np.asarray(point.signal_strengths)
+    on = strengths[np.asarray(existing_productions(space, point)) & (strengths > 0)]
+    rest = len(used) + len(ratios) + len(on) + len(np.unique(on))
+    return int(np.sum(np.asarray(point.active))), rest
+
+
 def _simpler(target: AbstractTarget, point: ModelPoint) -> Iterable[ModelPoint]:
-    """Models with one part less."""
+    """Models that may have one part less; `num_parts` tells whether they do."""
     space = target.space
     yield from (found for _, found in _without_each_particle(target, point))
     fractions, mother = np.asarray(point.branching_ratios), np.asarray(space.channel_parent)
@@ -212,7 +225,7 @@ def _simpler_strengths(
         gaps = np.abs(np.log(strengths[used] / strengths[number]))
         other = [k for k in used[np.argsort(gaps)] if strengths[k] != strengths[number]]
         for k in other[:NUM_NEIGHBOURS]:
-            yield np.where(np.arange(len(strengths)) == number, strengths[k], strengths)
+            yield np.where(on & (strengths == strengths[number]), strengths[k], strengths)
 
 
 def _with_fractions(point: ModelPoint, fractions: Float[np.ndarray, " channel"]) -> ModelPoint:
