@@ -8,9 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from jaxlik.compilation import compile_short
 from jaxlik.database.compile import cache_folder, load_database
 from jaxlik.database.snapshot import Snapshot
 
+compile_short()
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

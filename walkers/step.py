@@ -75,8 +75,7 @@ def walker_keys(key: Key[Array, ""], step: Int[Array, ""], count: int) -> Key[Ar
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count))
 
 
-# Many small kernels that run once per step: less optimisation halves their compilation.
-@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
+@jax.jit
 def propose(
     moves: tuple[AbstractMove, ...],
     reference_fn: ReferenceFn,

@@ -4,7 +4,6 @@ All models are evaluated exactly and in the gauge mu = 1, like those of the sear
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -232,7 +231,7 @@ def _with_fractions(point: ModelPoint, fractions: Float[np.ndarray, " channel"])
     return eqx.tree_at(lambda p: p.branching_ratios, point, jnp.asarray(fractions))
 
 
-@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
+@jax.jit
 def settled(
     space: ModelSpace, reference_fn: Any, point: ModelPoint
 ) -> tuple[ModelPoint, Bool[Array, ""]]:

@@ -1,5 +1,7 @@
 """From a database on disk to a snapshot, once, in a cache."""
 
+import contextlib
+import ctypes
 import hashlib
 import logging
 import tarfile
@@ -17,7 +19,7 @@ from jaxlik.physics.model import ModelSpace, protomodel_space
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised when the content of compiled snapshots changes, so that old ones are redone."""
 
 
@@ -93,6 +95,7 @@ def compile_database(
     """
     from jaxlik.database.topologies import build_channel_table  # SModelS is slow to import
 
+    _hand_memory_back()
     version = smodels_reader.database_version(root)
     folders = smodels_reader.result_folders(root)
     results, maps, grids = [], [], []
@@ -114,8 +117,7 @@ def compile_database(
             bar.update(done - bar.n)
 
         table = build_channel_table(space or protomodel_space(), maps, grids, on_progress=advance)
-    locator = build_locator(grids)
-    grids.clear()
+    locator = build_locator(grids, consume=True)
     digest = smodels_reader.content_digest(root)
     logger.info("writing snapshot %s", target)
     return write_snapshot(
@@ -127,6 +129,13 @@ def compile_database(
         database_version=version,
         database_sha256=digest,
     )
+
+
+def _hand_memory_back() -> None:
+    """Let freed grids leave the process; glibc else keeps blocks of up to 32 MB (mallopt(3))."""
+    m_mmap_threshold, block = -3, 1 << 16
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(m_mmap_threshold, block)
 
 
 def _key(path: Path) -> str:

@@ -37,11 +37,12 @@ class LocatorArrays(NamedTuple):
     broad: np.ndarray  # simplex: bit mask of hull faces with the wide tolerance
 
 
-def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
+def build_locator(grids: Sequence[Grid], *, consume: bool = False) -> LocatorArrays:
     """Lay out many grids for walking.
 
     Args:
         grids: Rotated and triangulated grids of one to three dimensions.
+        consume: Empty the list on the way, so that no more than one copy is in memory.
 
     Returns:
         Arrays whose vertex numbers count the points of all grids, apexes included.
@@ -52,6 +53,7 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
     lower = np.zeros((count, DIMENSIONS))
     upper = np.zeros((count, DIMENSIONS))
     cells = np.ones((count, DIMENSIONS), dtype=np.int32)
+    dimensions = np.array([grid.dimension for grid in grids], dtype=np.int32)
     point_starts = _offsets(len(grid.points) + DIMENSIONS - grid.dimension for grid in grids)
     simplex_starts = _offsets(len(grid.simplices) for grid in grids)
     points = np.zeros((point_starts[-1], DIMENSIONS))
@@ -59,7 +61,10 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
     neighbours = np.full((simplex_starts[-1], DIMENSIONS + 1), -1, dtype=np.int32)
     broad = np.zeros(simplex_starts[-1], dtype=np.uint8)
     first = []
-    for g, grid in enumerate(grids):
+    waiting = grids if consume and isinstance(grids, list) else list(grids)
+    waiting.reverse()
+    for g in range(count):
+        grid = waiting.pop()
         size, dimension = len(grid.centre), grid.dimension
         if size > COORDINATES or dimension > DIMENSIONS:
             raise ValueError(
@@ -82,7 +87,7 @@ def build_locator(grids: Sequence[Grid]) -> LocatorArrays:
     return LocatorArrays(
         centre,
         rotation,
-        np.array([grid.dimension for grid in grids], dtype=np.int32),
+        dimensions,
         lower,
         upper,
         cells,

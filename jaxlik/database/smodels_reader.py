@@ -10,6 +10,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,12 +115,19 @@ def read_database(
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         # Largest first, so that no worker is left with a long one at the end.
         largest_first = sorted(folders, key=sizes.__getitem__, reverse=True)
-        futures = {folder: pool.submit(read_result, folder) for folder in largest_first}
-        folder_of = {future: folder for folder, future in futures.items()}
-        for future in as_completed(folder_of):
-            future.result()
-            if on_result:
-                on_result(sizes[folder_of[future]])
+        try:
+            futures = {folder: pool.submit(read_result, folder) for folder in largest_first}
+            folder_of = {future: folder for folder, future in futures.items()}
+            for future in as_completed(folder_of):
+                future.result()
+                if on_result:
+                    on_result(sizes[folder_of[future]])
+        except BrokenProcessPool as error:
+            raise DatabaseError(
+                f"{root}: the processes that read it died ({error}); a script that calls this "
+                'needs `if __name__ == "__main__":` around its code, or pass processes=0'
+            ) from error
+        folder_of.clear()
         for folder in folders:
             yield futures.pop(folder).result()
 

@@ -37,7 +37,6 @@ class ChannelTable:
     site_class: np.ndarray  # site
     site_nodes: np.ndarray  # site 6, particle index
     class_start: np.ndarray  # class + 1: first match
-    class_limits: np.ndarray  # class: first match with an upper-limit map
     match_target: np.ndarray  # match
     match_coordinates: np.ndarray  # match coordinate
     match_swapped: np.ndarray  # match coordinate

@@ -34,11 +34,6 @@ class Target:
     maps: tuple[int, ...]
     factor: float
 
-    @property
-    def is_limit(self) -> bool:
-        """Whether the maps are upper limits."""
-        return self.record.quantity == "upper_limit"
-
 
 def build_channel_table(
     space: ModelSpace,
@@ -264,7 +259,6 @@ class _Builder:
 
     def _register(self, found: list) -> int:
         rows = []
-        found = sorted(found, key=lambda f: self.matcher.targets[f[0]].is_limit)
         for target, match, swapped in found:
             axes = self.matcher.targets[target].coordinates
             rows.append((target, _codes(axes, match), _codes(axes, swapped)))
@@ -286,7 +280,6 @@ class _Builder:
 
         counts = [len(rows) for rows in self._class_matches]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        limits = [sum(self.matcher.targets[r[0]].is_limit for r in m) for m in self._class_matches]
         flat = [row for rows in self._class_matches for row in rows]
         targets = self.matcher.targets
         rows = np.array(self._rows, dtype=np.int32).reshape(-1, 4)
@@ -317,7 +310,6 @@ class _Builder:
             site_class=sites[:, 0].astype(np.int32),
             site_nodes=sites[:, 1:].astype(np.int32),
             class_start=starts,
-            class_limits=(starts[1:] - np.array(limits, dtype=np.int32)).astype(np.int32),
             match_target=_ints([row[0] for row in flat]),
             match_coordinates=np.array([row[1] for row in flat], dtype=np.int8).reshape(
                 -1, MAX_COORDINATES

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from jaxlik.compilation import compile_short
 from jaxlik.precision import enable_x64
 
 PACKAGES = ("jaxlik", "jax", "jaxlib", "equinox", "numpy", "scipy", "smodels", "pyhf")
@@ -22,6 +23,7 @@ def prepare(*, quiet: bool = False, verbose: bool = False) -> None:
 
     from jaxlik.database.compile import cache_folder
 
+    compile_short()
     enable_x64()
     folder = cache_folder() / "compiled"
     try:

@@ -232,20 +232,25 @@ def make_banks(
     return tuple(bank.prepared() for bank in banks)
 
 
+WORTHWHILE = 0.5
+"""A further bank must cut the work to this fraction: every bank is compiled apart."""
+
+
 def _buckets(sizes: Sequence[int], max_buckets: int) -> list[list[int]]:
-    """Split positions into groups of similar size, minimising sum(count * largest^2)."""
+    """Split positions into few groups of similar size with small sum(count * largest^2)."""
     if not sizes:
         return []
     order = np.argsort(sizes, kind="stable")
     ordered = np.asarray(sizes)[order]
     best_cost, best_cuts = np.inf, (0, len(order))
     for num_cuts in range(min(max_buckets, len(order))):
+        wanted = WORTHWHILE * best_cost
         for inner in itertools.combinations(range(1, len(order)), num_cuts):
             cuts = (0, *inner, len(order))
             cost = sum(
                 (stop - start) * ordered[stop - 1] ** 2 for start, stop in itertools.pairwise(cuts)
             )
-            if cost < best_cost:
+            if cost < min(wanted, best_cost):
                 best_cost, best_cuts = cost, cuts
     return [sorted(map(int, order[start:stop])) for start, stop in itertools.pairwise(best_cuts)]
 

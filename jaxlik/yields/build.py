@@ -116,7 +116,6 @@ def build_yields(
     luminosity = {r.provenance.folder: r.provenance.luminosity for r in snapshot.results}
     maps = Maps(
         class_start=jnp.asarray(table.class_start),
-        class_limits=jnp.asarray(table.class_limits),
         match_target=jnp.asarray(table.match_target),
         match_coordinates=jnp.asarray(table.match_coordinates, dtype=jnp.int32),
         match_swapped=jnp.asarray(table.match_swapped, dtype=jnp.int32),

@@ -30,10 +30,10 @@ class Buckets(NamedTuple):
         branches: Sides of topologies with a noticeable branching ratio.
         rows: Cascades above the weight cut.
         sites: Distinct places in maps they fill.
-        places: Sites times efficiency-map grids.
-        entries: Places times regions.
-        off_plane: Places off the plane of their grid.
-        limits: Sites times upper-limit maps.
+        places: Sites times grids.
+        entries: Maps at these places: regions and upper limits.
+        off_plane: Entries off the plane of their grid.
+        limits: Entries that are upper limits.
         groups: Upper-limit maps with a prediction.
         members: Distinct topologies in one of them.
     """
@@ -41,9 +41,9 @@ class Buckets(NamedTuple):
     branches: int = 48
     rows: int = 96
     sites: int = 48
-    places: int = 192
+    places: int = 256
     entries: int = 768
-    off_plane: int = 48
+    off_plane: int = 128
     limits: int = 112
     groups: int = 64
     members: int = 6
@@ -75,7 +75,6 @@ class Places(NamedTuple):
         vertices: Vertex numbers within the grid.
         weights: Barycentric weights.
         count: Places wanted.
-        num_off_plane: Places off the plane of their grid.
     """
 
     site: Int[Array, " place"]
@@ -86,6 +85,29 @@ class Places(NamedTuple):
     rotated: Float[Array, "place 6"]
     vertices: Int[Array, "place 4"]
     weights: Float[Array, "place 4"]
+    count: Int[Array, ""]
+
+
+class Entries(NamedTuple):
+    """Values of maps: one per live place and map of its target.
+
+    Attributes:
+        place: Bucket position of the place.
+        target: Target of the channel table.
+        number: Number of the entry in the table of all entries.
+        weight: Cross section times branching ratios, times the factor of the constraint [fb].
+        value: Efficiency, or upper limit [fb]; 0 where the projection is not reliable.
+        live: Which entries are in use.
+        count: Entries wanted.
+        num_off_plane: Entries off the plane of their grid.
+    """
+
+    place: Int[Array, " entry"]
+    target: Int[Array, " entry"]
+    number: Int[Array, " entry"]
+    weight: Float[Array, " entry"]
+    value: Float[Array, " entry"]
+    live: Bool[Array, " entry"]
     count: Int[Array, ""]
     num_off_plane: Int[Array, ""]
 
@@ -150,7 +172,6 @@ class Maps(eqx.Module):
 
     Attributes:
         class_start: First match of each class.
-        class_limits: First match of each class with an upper-limit map.
         match_target: Target of each match.
         match_coordinates: Slot of the node array behind each coordinate.
         match_swapped: The same for the other order of branches.
@@ -168,7 +189,6 @@ class Maps(eqx.Module):
     """
 
     class_start: Int[Array, " class_bounds"]
-    class_limits: Int[Array, " class"]
     match_target: Int[Array, " match"]
     match_coordinates: Int[Array, "match 6"]
     match_swapped: Int[Array, "match 6"]
@@ -225,31 +245,32 @@ class EfficiencyYields(eqx.Module):
             num_sites=buckets.sites,
         )
         label = self.channels.site_class[sites.packed.index]
-        first, middle = self.maps.class_start[label], self.maps.class_limits[label]
-        last = self.maps.class_start[label + 1]
-        live = sites.packed.live
-        efficiency = self._places(masses, sites, expand(first, middle, live, buckets.places))
-        limit = self._places(masses, sites, expand(middle, last, live, buckets.limits))
-        cross_section, num_entries = self._cross_sections(sites, efficiency, buckets)
-        limits = self._limits(sites, limit, buckets)
+        first, last = self.maps.class_start[label], self.maps.class_start[label + 1]
+        places = self._places(masses, sites, expand(first, last, sites.packed.live, buckets.places))
+        entries = self._entries(sites, places, buckets)
+        cross_section = self._cross_sections(entries)
+        limits, num_limits = self._limits(sites, places, entries, buckets.limits)
+        nothing = jnp.zeros_like(places.count)
         demand = jnp.stack(
             [
                 sites.num_branches,
                 sites.num_rows,
                 sites.packed.count,
-                efficiency.count,
-                num_entries,
-                jnp.maximum(efficiency.num_off_plane, limit.num_off_plane),
-                limit.count,
-                jnp.zeros_like(limit.count),
-                jnp.zeros_like(limit.count),
+                places.count,
+                entries.count,
+                entries.num_off_plane,
+                num_limits,
+                nothing,
+                nothing,
             ]
         ).astype(jnp.int32)
         sizes = jnp.asarray(tuple(buckets), dtype=jnp.int32)
         status = Status.where(jnp.any(demand > sizes), Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
         events = cross_section * self.maps.luminosity
         sightings = Sightings(
-            sites.packed.index[efficiency.site], efficiency.target, efficiency.live
+            sites.packed.index[places.site],
+            places.target,
+            places.live & ~self._is_limit(places.target),
         )
         return Signals(cross_section, events, limits, sightings, demand, status)
 
@@ -289,8 +310,12 @@ class EfficiencyYields(eqx.Module):
             vertices,
             weights,
             wanted.count,
-            jnp.sum(off_plane & found),
         )
+
+    def _is_limit(self, target: Int[Array, " place"]) -> Bool[Array, " place"]:
+        """Whether targets are maps of upper limits, rather than of efficiencies."""
+        region = self.maps.entry_region[self.maps.target_start[target]]
+        return region == self.maps.luminosity.shape[0]
 
     def vertices_at(
         self,
@@ -314,53 +339,63 @@ class EfficiencyYields(eqx.Module):
         corner = self.maps.values[offset[:, None] + vertices]
         return jnp.maximum(jnp.sum(weights * corner, axis=1), jnp.min(corner, axis=1))
 
-    def _cross_sections(
-        self, sites: Sites, places: Places, buckets: Buckets
-    ) -> tuple[Float[Array, " region"], Int[Array, ""]]:
+    def _entries(self, sites: Sites, places: Places, buckets: Buckets) -> Entries:
+        """Values and weights of all maps at all places."""
         start = self.maps.target_start[places.target]
         stop = self.maps.target_start[places.target + 1]
         entries = expand(start, stop, places.live, buckets.entries)
-        place = entries.row
+        place, target = entries.row, places.target[entries.row]
         offset = self.maps.entry_value[entries.item]
         value = self.values_of(offset, places.vertices[place], places.weights[place])
-        target = places.target[place]
+        off_plane = entries.live & places.off_plane[place]
         value = self.drop_unreliable(
             value,
             offset,
             self.maps.target_grid[target],
             places.rotated[place],
-            entries.live & places.off_plane[place],
-            buckets.off_plane * 4,
+            off_plane,
+            buckets.off_plane,
         )
         energy = self.maps.target_energy[target]
         weight = sites.weight[places.site[place], energy] * self.maps.target_factor[target]
-        seen = entries.live & (value >= MIN_EFFICIENCY)
-        region = jnp.where(
-            seen, self.maps.entry_region[entries.item], self.maps.luminosity.shape[0]
+        return Entries(
+            place,
+            target,
+            entries.item,
+            weight,
+            value,
+            entries.live,
+            entries.count,
+            jnp.sum(off_plane),
         )
-        total = jnp.zeros_like(self.maps.luminosity)
-        return total.at[region].add(
-            jnp.where(seen, weight * value, 0.0), mode="drop"
-        ), entries.count
 
-    def _limits(self, sites: Sites, places: Places, buckets: Buckets) -> LimitEntries:
-        offset = self.maps.entry_value[self.maps.target_start[places.target]]
-        value = self.values_of(offset, places.vertices, places.weights)
-        grid = self.maps.target_grid[places.target]
-        value = self.drop_unreliable(
-            value, offset, grid, places.rotated, places.off_plane, buckets.off_plane
+    def _cross_sections(self, entries: Entries) -> Float[Array, " region"]:
+        """Cross section times efficiency of each region [fb]."""
+        seen = entries.live & (entries.value >= MIN_EFFICIENCY)
+        # Upper limits have no region: their number lies behind the last one.
+        region = jnp.where(
+            seen, self.maps.entry_region[entries.number], self.maps.luminosity.shape[0]
         )
-        energy = self.maps.target_energy[places.target]
-        weight = sites.weight[places.site, energy] * self.maps.target_factor[places.target]
-        live = places.live & (value > 0) & (weight > 0)
-        return LimitEntries(
-            self.maps.target_limit[places.target],
-            sites.packed.index[places.site],
-            jnp.where(live, weight, 0.0),
-            places.flat,
-            jnp.where(live, value, 1.0),
+        share = jnp.where(seen, entries.weight * entries.value, 0.0)
+        return jnp.zeros_like(self.maps.luminosity).at[region].add(share, mode="drop")
+
+    def _limits(
+        self, sites: Sites, places: Places, entries: Entries, size: int
+    ) -> tuple[LimitEntries, Int[Array, ""]]:
+        """The upper limits among the entries, and how many there are."""
+        wanted = entries.live & (entries.value > 0) & (entries.weight > 0)
+        chosen = pack(wanted & self._is_limit(entries.target), size)
+        index, live = chosen.index, chosen.live
+        place = entries.place[index]
+        found = LimitEntries(
+            self.maps.target_limit[entries.target[index]],
+            sites.packed.index[places.site[place]],
+            jnp.where(live, entries.weight[index], 0.0),
+            places.flat[place],
+            jnp.where(live, entries.value[index], 1.0),
             live,
         )
+        return found, chosen.count
 
     def look_up(
         self,

@@ -79,3 +79,12 @@ def test_too_many_coordinates_are_refused():
     grid = triangulate(np.random.default_rng(0).uniform(0, 1, (30, 4)), "four-dimensional")
     with pytest.raises(ValueError, match="at most 6, 3"):
         build_locator([grid])
+
+
+def test_a_list_that_is_consumed_gives_the_same(laid_out):
+    grids, arrays = laid_out
+    waiting = list(grids)
+    again = build_locator(waiting, consume=True)
+    assert waiting == []
+    for one, other in zip(arrays, again, strict=True):
+        np.testing.assert_array_equal(one, other)

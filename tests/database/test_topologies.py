@@ -50,7 +50,7 @@ def test_empty_and_expected_maps_are_no_targets(grid):
         record("T2", "[[[jet]],[[jet]]]", quantity="upper_limit", region=None),
     ]
     (target,) = make_targets(maps, [grid])
-    assert target.is_limit
+    assert target.record.quantity == "upper_limit"
     assert target.maps == (2,)
 
 
@@ -114,20 +114,6 @@ def test_widths_of_prompt_and_stable_particles_get_constant_slots(space):
     maps = [record("T2", "[[[jet]],[[jet]]]", axes=axes, values=np.ones(6))]
     table = build_channel_table(space, maps, [grid])
     assert (table.match_coordinates[:, 4:6] == PROMPT_SLOT).all()
-
-
-def test_limits_come_last_within_a_class(grid, space):
-    maps = [
-        record("T2", "[[[jet]],[[jet]]]", quantity="upper_limit", region=None),
-        record("T2", "[[[jet]],[[jet]]]"),
-    ]
-    table = build_channel_table(space, maps, [grid])
-    for label in range(len(table.class_start) - 1):
-        own = table.match_target[table.class_start[label] : table.class_start[label + 1]]
-        split = table.class_limits[label] - table.class_start[label]
-        kinds = [maps[table.target_map[table.target_start[t]]].quantity for t in own]
-        assert kinds[:split] == ["efficiency"] * split
-        assert set(kinds[split:]) <= {"upper_limit"}
 
 
 def test_unmatched_maps_leave_an_empty_table(grid, space):
