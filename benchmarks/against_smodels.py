@@ -31,8 +31,8 @@ import numpy as np  # noqa: E402
 
 from jaxlik.database.compile import load_database  # noqa: E402
 from jaxlik.database.snapshot import open_snapshot  # noqa: E402
-from jaxlik.engine import Engine  # noqa: E402
 from jaxlik.errors import Status  # noqa: E402
+from jaxlik.evaluation import Engine  # noqa: E402
 from jaxlik.fit.assemble import build_engine  # noqa: E402
 from jaxlik.physics.kinematics import normalise_branching_ratios, open_channels  # noqa: E402
 from jaxlik.physics.model import ModelPoint, ModelSpace, fill_masses  # noqa: E402

@@ -17,137 +17,20 @@ from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable
 from jaxlik.combination.joint import best_joint
+from jaxlik.combination.sensitive import CombinedTest, most_sensitive_test
 from jaxlik.critic import MIN_CROSS_SECTION, Clusters, LimitTable, cluster, mu_limit
 from jaxlik.errors import Status, merge_status
+from jaxlik.evaluation import Evaluation, JointModels, Prediction, Regions, Settings
 from jaxlik.physics.cross_sections import CrossSections
 from jaxlik.physics.kinematics import existing_productions, normalise_branching_ratios
 from jaxlik.physics.model import ModelPoint, ModelSpace
-from jaxlik.physics.prior import PriorCounts, log_prior
+from jaxlik.physics.prior import log_prior
 from jaxlik.statmodels import poisson, truncated_gaussian
-from jaxlik.statmodels.bank import StatModelBank
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.efficiency import Buckets, EfficiencyYields, Signals
 
 NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
 """Where likelihoods are evaluated in search of mu-hat, as fractions of the largest useful mu."""
-
-
-class Regions(eqx.Module):
-    """Counts and limits of all signal regions; regions of one result are contiguous.
-
-    Attributes:
-        observed: Events.
-        background: Expected background events.
-        background_error: Its uncertainty.
-        upper_limit: Observed limit on the visible cross section [fb].
-        upper_limit_expected: Expected limit [fb].
-        selectable: False for control and validation regions.
-        of_result: Regions of each result, padded with the number of regions.
-    """
-
-    observed: Float[Array, " region"]
-    background: Float[Array, " region"]
-    background_error: Float[Array, " region"]
-    upper_limit: Float[Array, " region"]
-    upper_limit_expected: Float[Array, " region"]
-    selectable: Bool[Array, " region"]
-    of_result: Int[Array, "result slot"]
-
-
-class JointModels(eqx.Module):
-    """Results with a published joint likelihood.
-
-    Attributes:
-        bank: Their simplified likelihoods.
-        null: -2 ln L of each at mu = 0.
-        regions: Position on the region axis of each region of the bank's axis.
-        result: Result of each model.
-        information: Inverse of covariance plus Poisson variance, for sensitivities.
-    """
-
-    bank: StatModelBank
-    null: Float[Array, " model"]
-    regions: Int[Array, " bank_region"]
-    result: Int[Array, " model"]
-    information: Float[Array, "model region region"]
-
-    def signal(self, events: Float[Array, " region"]) -> Float[Array, "model slot"]:
-        """Events of each model's regions."""
-        return self.bank.gather(events[self.regions])
-
-
-class Settings(eqx.Module):
-    """Numbers of the procedure; traced, so that changing one compiles nothing.
-
-    Attributes:
-        threshold: r-value that excludes (1.3 in arXiv:2012.12246).
-        mass_gap: Largest mass difference [GeV] that is compressed.
-        minimum_weight: Cascades below this weight [fb] are dropped.
-        min_sensitivity: Expected 2 ln(L(1)/L(0)) a result needs to take part.
-    """
-
-    threshold: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.3)
-    mass_gap: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=10.0)
-    minimum_weight: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.02)
-    min_sensitivity: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.25)
-
-
-class Prediction(NamedTuple):
-    """What the experiments would see of a model point.
-
-    Attributes:
-        production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
-        signals: Events and cross sections of all regions, limits met.
-        clusters: Predictions of upper-limit results.
-        region: Region that speaks for each efficiency-map result; of the axis `region`.
-        region_live: Whether the result sees the model at all.
-        r_region: r-value of each efficiency-map result, from its best expected region.
-        r_region_expected: The same expected.
-        r_max: Largest r-value the critic counts.
-        mu_max: Largest signal strength it allows.
-        status: Overflow of any bucket.
-    """
-
-    production: Float[Array, "production 2"]
-    signals: Signals
-    clusters: Clusters
-    region: Int[Array, " result"]
-    region_live: Bool[Array, " result"]
-    r_region: Float[Array, " result"]
-    r_region_expected: Float[Array, " result"]
-    r_max: Scalar
-    mu_max: Scalar
-    status: Status  # type: ignore[reportInvalidTypeForm]
-
-
-class Evaluation(NamedTuple):
-    """The score of a model point and how it came about.
-
-    Attributes:
-        score: K = Z^2 + 2 ln pi; -inf where no combination exists.
-        z_squared: 2 ln(L(mu_hat)/L(0)) of the best combination.
-        mu_hat: Best signal strength within the critic's bound.
-        at_bound: Whether the critic's bound holds mu_hat back.
-        prior: ln pi and its counts.
-        members: Candidates in the best combination.
-        log_ratio: 2 ln(L_i(mu_hat)/L_i(0)) of each candidate.
-        sensitivity: Expected 2 ln(L_i(1)/L_i(0)) of each candidate.
-        live: Candidates that see the model.
-        prediction: Events, r-values, clusters.
-        status: Worst outcome of all steps.
-    """
-
-    score: Scalar
-    z_squared: Scalar
-    mu_hat: Scalar
-    at_bound: Bool[Array, ""]
-    prior: PriorCounts
-    members: Bool[Array, " candidate"]
-    log_ratio: Float[Array, " candidate"]
-    sensitivity: Float[Array, " candidate"]
-    live: Bool[Array, " candidate"]
-    prediction: Prediction
-    status: Status  # type: ignore[reportInvalidTypeForm]
 
 
 class _LimitChoice(NamedTuple):
@@ -251,6 +134,7 @@ class Engine(eqx.Module):
         prior = log_prior(self.space, point, lax.stop_gradient(production))
         limit_choice = self._choose_limits(prediction.clusters)
         sensitivity, useful, live = self._candidates(prediction, limit_choice)
+        heard = live
         if excluded is not None:
             live &= ~excluded
         upper = jnp.minimum(prediction.mu_max, useful)
@@ -276,7 +160,8 @@ class Engine(eqx.Module):
         z_squared = jnp.sum(jnp.where(inside, final[0], 0.0))
         z_squared = z_squared + pull * (bound - lax.stop_gradient(bound))
         z_squared = jnp.where(exists, jnp.maximum(z_squared, 0.0), 0.0)
-        score = jnp.where(exists, z_squared + 2 * prior.log_prior, -jnp.inf)
+        exclusion = self._exclusion(prediction, heard, sensitivity, nodes, values, slopes, mu)
+        score = jnp.where(exists & ~exclusion.excluded, z_squared + 2 * prior.log_prior, -jnp.inf)
         for other in (status, final_status, best.status):
             status = merge_status(status, other)
         return Evaluation(
@@ -289,8 +174,32 @@ class Engine(eqx.Module):
             final[0],
             sensitivity,
             live,
+            exclusion,
             prediction,
             merge_status(prediction.status, status),
+        )
+
+    def _exclusion(
+        self,
+        prediction: Prediction,
+        live: Bool[Array, " candidate"],
+        sensitivity: Float[Array, " candidate"],
+        nodes: Float[Array, " node"],
+        values: Float[Array, "node candidate"],
+        slopes: Float[Array, "node candidate"],
+        mu: Scalar,
+    ) -> CombinedTest:
+        """The second stage of the critic: the most sensitive combination."""
+        if self.literal:
+            return CombinedTest(jnp.zeros_like(live), jnp.ones_like(mu))
+        signal, _, background, error = self._region_values(prediction)
+        asimov = -2 * poisson.log_ratio(mu, signal, background, background, error)
+        for model in self.joint:
+            asimov = asimov.at[model.result].set(mu**2 * sensitivity[model.result])
+        if self.num_limit_results:
+            asimov = jnp.concatenate([asimov, mu**2 * sensitivity[self.num_results :]])
+        return most_sensitive_test(
+            self.cliques, live, sensitivity, nodes, values, slopes, asimov, mu
         )
 
     def log_ratios(

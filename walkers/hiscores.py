@@ -54,8 +54,8 @@ def empty_hiscores(space: ModelSpace, size: int) -> HiScores:
         signal_strengths=jnp.ones((size, space.num_productions)),
     )
     zeros = jnp.zeros(size)
-    none = jnp.full(size, -1)
-    return HiScores(points, jnp.full(size, -jnp.inf), zeros, zeros, zeros, none, none)
+    none = jnp.full(size, -1, dtype=int)
+    return HiScores(points, jnp.full(size, -jnp.inf, dtype=float), zeros, zeros, zeros, none, none)
 
 
 def similar_models(

@@ -165,7 +165,7 @@ def new_walkers(space: ModelSpace, points: ModelPoint) -> WalkerState:
     none = jnp.zeros(count, dtype=jnp.int32)
     return WalkerState(
         point=points,
-        score=jnp.full(count, -jnp.inf),
+        score=jnp.full(count, -jnp.inf, dtype=float),
         z_squared=zeros,
         mu_hat=zeros,
         r_max=zeros,

@@ -9,8 +9,9 @@ from jaxlik.critic import LimitTable
 from jaxlik.database.records import CovarianceRecord, Result
 from jaxlik.database.snapshot import Snapshot
 from jaxlik.database.table import ChannelTable
-from jaxlik.engine import Engine, JointModels, Regions, Settings
+from jaxlik.engine import Engine
 from jaxlik.errors import ConfigError
+from jaxlik.evaluation import JointModels, Regions, Settings
 from jaxlik.fit.labels import Labels
 from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import ModelSpace, protomodel_space

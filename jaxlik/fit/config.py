@@ -83,7 +83,7 @@ class SearchConfig:
     """
 
     walkers: int = 50
-    steps: int = 1000
+    steps: int = 300
     seed: int = 0
     keep: int = 10
     block: int = 20

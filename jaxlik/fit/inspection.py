@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.database.snapshot import Snapshot
-from jaxlik.engine import Engine, Evaluation, Prediction
+from jaxlik.engine import Engine
 from jaxlik.errors import ConvergenceError, Status
+from jaxlik.evaluation import Evaluation, Prediction
 from jaxlik.fit.labels import Labels
 from jaxlik.fit.rescore import evaluate_compiled, log_ratios_compiled, rescore
 from jaxlik.physics.model import ModelPoint

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxlik.fit.report import r_max_text
 from jaxlik.fit.store import RunDirectory
 from jaxlik.fit.summary import finite, point_entries
 from jaxlik.physics.model import ModelSpace
@@ -98,7 +99,7 @@ def progress_text(best: float, r_max: float, rate: float) -> str:
     speed = f", {rate:.3g} steps/s" if rate > 0 else ""
     if not math.isfinite(best):
         return f"no model yet{speed}"
-    return f"K = {best:.2f}, r_max = {r_max:.2f}{speed}"
+    return f"K = {best:.2f}, {r_max_text(r_max)}{speed}"
 
 
 def provisional_models(space: ModelSpace, hiscores: Any) -> list[dict[str, Any]]:

@@ -78,6 +78,13 @@ def model_report(model: Mapping[str, Any], width: int = 100) -> str:
         return "\n\n".join([_headline(model), _particles(model, width)])
     parts = [_headline(model), _particles(model, width), _productions(model, width)]
     parts += [_combination(model, width), _r_values(model, width)]
+    critic = model.get("critic", {})
+    if critic.get("cls") is not None:
+        text = (
+            f"The most sensitive combination ({', '.join(critic['analyses'])}) allows the model: "
+            f"CLs = {critic['cls']:.2f} (0.05 would exclude it)."
+        )
+        parts.append(textwrap.fill(text, width))
     contributions = _contributions(model, width)
     return "\n\n".join([*parts, contributions] if contributions else parts)
 
@@ -89,11 +96,16 @@ def _headline(model: Mapping[str, Any]) -> str:
     if model.get("log_prior") is not None:
         line += f", 2 ln(prior) = {2 * model['log_prior']:.2f}"
     if model.get("r_max") is not None:
-        line += f", r_max = {model['r_max']:.2f}"
+        line += f", {r_max_text(model['r_max'])}"
         line += " (critic's bound)" if model.get("at_bound") else ""
     if model.get("complete") is False:
         line += "\nA table was too small for this model: its numbers are incomplete."
     return line
+
+
+def r_max_text(r_max: float) -> str:
+    """The largest r-value that counts; none if no result is sensitive to the model."""
+    return f"r_max = {r_max:.2f}" if r_max > 0 else "no sensitive limit"
 
 
 def _particles(model: Mapping[str, Any], width: int) -> str:

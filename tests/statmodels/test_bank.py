@@ -171,6 +171,7 @@ def test_new_signals_data_and_mu_do_not_compile_again(banks):
 
 
 def test_buckets_split_where_padding_costs_most():
-    assert _buckets([3, 40, 2, 41, 39], 2) == [[0, 2], [1, 3, 4]]
+    assert _buckets([3, 40, 2, 41, 2, 3], 2) == [[0, 2, 4, 5], [1, 3]]
+    assert _buckets([30, 40, 35], 2) == [[0, 1, 2]]
     assert _buckets([3, 3], 2) == [[0, 1]]
     assert _buckets([], 2) == []

@@ -39,7 +39,7 @@ def assert_same_state(first, second) -> None:
 
 
 def test_search_finds_the_hidden_model(toy, finished):
-    from conftest import BEST_SCORE, HIDDEN
+    from toy_target import BEST_SCORE, HIDDEN
 
     # 2880 evaluations; the best of them misses the maximum by random distances.
     assert finished.hiscores.score[0] > BEST_SCORE - 0.5

@@ -180,7 +180,7 @@ def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments)
 def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels]":
     """Open the database and assemble the engine."""
     from jaxlik.database.compile import load_database
-    from jaxlik.engine import Settings
+    from jaxlik.evaluation import Settings
     from jaxlik.fit.assemble import build_engine
 
     snapshot = load_database(config.database, quiet=console.quiet)
