@@ -178,7 +178,8 @@ class Channels(eqx.Module):
         one = jnp.ones(1, branching.dtype)
         invisible = jnp.zeros(self.num_particles + 1, branching.dtype)
         invisible = invisible.at[self.channel_parent].add(
-            jnp.where(self.channel_invisible, branching, 0.0)
+            # Soft steps are left to mass compression: SModelS counts related topologies once.
+            jnp.where(self.channel_invisible, hard, 0.0)
         )
         ending = self.branch_share * jnp.where(
             self.branch_invisible, invisible[self.branch_last], 1.0
