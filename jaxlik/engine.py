@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable
 from jaxlik.combination.joint import best_joint
-from jaxlik.combination.sensitive import CombinedTest, most_sensitive_test
+from jaxlik.combination.sensitive import CombinedLimit, combined_limit, moving_limit
 from jaxlik.critic import MIN_CROSS_SECTION, Clusters, LimitTable, cluster, mu_limit
 from jaxlik.errors import Status, merge_status
 from jaxlik.evaluation import Evaluation, JointModels, Prediction, Regions, Settings
@@ -141,27 +141,35 @@ class Engine(eqx.Module):
         nodes = lax.stop_gradient(upper) * jnp.asarray(NODES)
         frozen, frozen_choice = jax.tree.map(lax.stop_gradient, (prediction, limit_choice))
         values, slopes, status = self._log_ratios(frozen, frozen_choice, nodes)
+        limit = self._combined_limit(frozen, heard, sensitivity, nodes, values, slopes)
+        allowed = lax.stop_gradient(jnp.minimum(prediction.mu_max, limit.mu_max))
         best = best_joint(
             self.cliques,
             live,
             nodes,
             lax.stop_gradient(values),
             lax.stop_gradient(slopes),
-            lax.stop_gradient(upper),
+            lax.stop_gradient(jnp.minimum(upper, limit.mu_max)),
             min_members=2 if self.literal else 1,
         )
         mu = lax.stop_gradient(best.mu_hat)
-        at_bound = best.at_bound & (mu >= lax.stop_gradient(prediction.mu_max) * (1 - 1e-9))
-        final, final_slope, final_status = self._log_ratios(prediction, limit_choice, mu[None])
+        at_bound = best.at_bound & (mu >= allowed * (1 - 1e-9))
+        at_limit = jnp.where(jnp.isfinite(limit.mu_max), limit.mu_max, 0.0)
+        places = jnp.stack([mu] if self.literal else [mu, limit.mu_best, at_limit])
+        final, final_slope, final_status = self._log_ratios(prediction, limit_choice, places)
+        mu_max = prediction.mu_max
+        if not self.literal:
+            asimov, _ = self._asimov(prediction, sensitivity, at_limit[None])
+            second = moving_limit(limit, final[1], final[2], asimov[0])
+            mu_max = jnp.where(limit.mu_max < prediction.mu_max, second, prediction.mu_max)
         inside = best.members
         pull = lax.stop_gradient(jnp.sum(jnp.where(inside, final_slope[0], 0.0)))
-        bound = jnp.where(at_bound, prediction.mu_max, 0.0)
+        bound = jnp.where(at_bound, mu_max, 0.0)
         exists = best.value > -jnp.inf
         z_squared = jnp.sum(jnp.where(inside, final[0], 0.0))
         z_squared = z_squared + pull * (bound - lax.stop_gradient(bound))
         z_squared = jnp.where(exists, jnp.maximum(z_squared, 0.0), 0.0)
-        exclusion = self._exclusion(prediction, heard, sensitivity, nodes, values, slopes, mu)
-        score = jnp.where(exists & ~exclusion.excluded, z_squared + 2 * prior.log_prior, -jnp.inf)
+        score = jnp.where(exists, z_squared + 2 * prior.log_prior, -jnp.inf)
         for other in (status, final_status, best.status):
             status = merge_status(status, other)
         return Evaluation(
@@ -174,12 +182,14 @@ class Engine(eqx.Module):
             final[0],
             sensitivity,
             live,
-            exclusion,
+            limit.members,
+            limit.cls(mu),
+            mu_max,
             prediction,
             merge_status(prediction.status, status),
         )
 
-    def _exclusion(
+    def _combined_limit(
         self,
         prediction: Prediction,
         live: Bool[Array, " candidate"],
@@ -187,20 +197,42 @@ class Engine(eqx.Module):
         nodes: Float[Array, " node"],
         values: Float[Array, "node candidate"],
         slopes: Float[Array, "node candidate"],
-        mu: Scalar,
-    ) -> CombinedTest:
+    ) -> CombinedLimit:
         """The second stage of the critic: the most sensitive combination."""
         if self.literal:
-            return CombinedTest(jnp.zeros_like(live), jnp.ones_like(mu))
-        signal, _, background, error = self._region_values(prediction)
-        asimov = -2 * poisson.log_ratio(mu, signal, background, background, error)
-        for model in self.joint:
-            asimov = asimov.at[model.result].set(mu**2 * sensitivity[model.result])
-        if self.num_limit_results:
-            asimov = jnp.concatenate([asimov, mu**2 * sensitivity[self.num_results :]])
-        return most_sensitive_test(
-            self.cliques, live, sensitivity, nodes, values, slopes, asimov, mu
+            one = jnp.ones(())
+            return CombinedLimit(jnp.zeros_like(live), jnp.inf * one, one, -one, nodes, 0 * nodes)
+        arguments = (sensitivity, nodes, values, slopes)
+        sensitivity, nodes, values, slopes = map(lax.stop_gradient, arguments)
+        asimov = self._asimov(prediction, sensitivity, nodes)
+        return combined_limit(
+            self.cliques, live, sensitivity, nodes, values, slopes, *map(lax.stop_gradient, asimov)
         )
+
+    def _asimov(
+        self,
+        prediction: Prediction,
+        sensitivity: Float[Array, " candidate"],
+        mu: Float[Array, " node"],
+    ) -> tuple[Float[Array, "node candidate"], Float[Array, "node candidate"]]:
+        """-2 ln(L_i(mu)/L_i(0)) on background-only Asimov data, and its slope in mu.
+
+        Results without counts of their own are taken as Gaussian.
+        """
+        signal, _, background, error = self._region_values(prediction)
+        arguments = (mu[:, None], *(a[None] for a in (signal, background, background, error)))
+        values = -2 * poisson.log_ratio(*arguments)
+        slopes = poisson.profiled_slope(*arguments)
+        square, double = mu[:, None] ** 2, 2 * mu[:, None]
+        for model in self.joint:
+            power = sensitivity[model.result][None]
+            values = values.at[:, model.result].set(square * power)
+            slopes = slopes.at[:, model.result].set(double * power)
+        if self.num_limit_results:
+            power = sensitivity[self.num_results :][None]
+            values = jnp.concatenate([values, square * power], axis=1)
+            slopes = jnp.concatenate([slopes, double * power], axis=1)
+        return values, slopes
 
     def log_ratios(
         self, prediction: Prediction, mu: Float[Array, " node"]

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
-from jaxlik.combination.sensitive import CombinedTest
 from jaxlik.critic import Clusters
 from jaxlik.errors import Status
 from jaxlik.physics.prior import PriorCounts
@@ -106,8 +105,7 @@ class Evaluation(NamedTuple):
     """The score of a model point and how it came about.
 
     Attributes:
-        score: K = Z^2 + 2 ln pi; -inf where no combination exists or the most sensitive
-            one excludes the model.
+        score: K = Z^2 + 2 ln pi; -inf where no combination exists.
         z_squared: 2 ln(L(mu_hat)/L(0)) of the best combination.
         mu_hat: Best signal strength within the critic's bound.
         at_bound: Whether the critic's bound holds mu_hat back.
@@ -116,8 +114,10 @@ class Evaluation(NamedTuple):
         log_ratio: 2 ln(L_i(mu_hat)/L_i(0)) of each candidate.
         sensitivity: Expected 2 ln(L_i(1)/L_i(0)) of each candidate.
         live: Candidates that see the model.
-        exclusion: Test of the model at mu_hat by its most sensitive combination; never
-            excluded in mode ``protomodels``.
+        critical: Candidates in the most sensitive combination, the critic's second
+            stage; none in mode ``protomodels``.
+        cls: CLs of the model at mu_hat by that combination.
+        mu_max: Largest signal strength that both stages of the critic allow.
         prediction: Events, r-values, clusters.
         status: Worst outcome of all steps.
     """
@@ -131,6 +131,8 @@ class Evaluation(NamedTuple):
     log_ratio: Float[Array, " candidate"]
     sensitivity: Float[Array, " candidate"]
     live: Bool[Array, " candidate"]
-    exclusion: CombinedTest
+    critical: Bool[Array, " candidate"]
+    cls: Scalar
+    mu_max: Scalar
     prediction: Prediction
     status: Status  # type: ignore[reportInvalidTypeForm]

@@ -1,55 +1,67 @@
-"""The most sensitive combination, and whether it excludes a model.
+"""How much signal the most sensitive combination allows.
 
 Chosen before looking at the data, it may exclude: the combination that describes the
-data best was chosen for its excesses and would never.
+data best was chosen for its excesses and hardly would.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable, choose, restrict
-from jaxlik.combination.joint import hermite, maximise_hermite
-from jaxlik.inference.asymptotics import asymptotic_cls
+from jaxlik.combination.joint import hermite
+from jaxlik.inference.asymptotics import log_cls
 from jaxlik.typing import Array, Bool, Float, Scalar
 
 EXCLUDED_CLS = 0.05
-"""CLs below which a model is excluded at 95 % CL."""
+"""CLs below which a signal strength is excluded at 95 % CL."""
+
+GRID_SIZE = 129
+"""Values of mu at which CLs is evaluated; the limit is interpolated between them."""
 
 
-class CombinedTest(NamedTuple):
-    """CLs test of a model by its most sensitive combination.
+class CombinedLimit(NamedTuple):
+    """Upper limit on mu from the combination of the largest expected sensitivity.
 
     Attributes:
         members: Candidates in the combination; none if nothing is sensitive.
-        cls: CLs of the model at its signal strength; 1 without members.
+        mu_max: Smallest mu that is excluded; `inf` if none is within the nodes.
+        mu_best: Where the combination's likelihood is largest below `mu_max`.
+        log_cls_slope: Derivative of ln CLs with respect to mu at `mu_max`.
+        grid: Values of mu.
+        log_cls: ln CLs at these values.
     """
 
     members: Bool[Array, " candidate"]
-    cls: Scalar
+    mu_max: Scalar
+    mu_best: Scalar
+    log_cls_slope: Scalar
+    grid: Float[Array, " mu"]
+    log_cls: Float[Array, " mu"]
 
-    @property
-    def excluded(self) -> Bool[Array, ""]:
-        """Whether the model is excluded at 95 % CL."""
-        return self.cls < EXCLUDED_CLS
+    def cls(self, mu: Scalar) -> Scalar:
+        """CLs of a signal strength within the nodes; 1 without members."""
+        return jnp.exp(jnp.interp(mu, self.grid, self.log_cls))
 
 
-def most_sensitive_test(
+def combined_limit(
     table: CliqueTable,
     live: Bool[Array, " candidate"],
     sensitivity: Float[Array, " candidate"],
     nodes: Float[Array, " node"],
     values: Float[Array, "node candidate"],
     slopes: Float[Array, "node candidate"],
-    asimov: Float[Array, " candidate"],
-    mu: Scalar,
-) -> CombinedTest:
-    r"""Test a signal strength with the combination of the largest expected sensitivity.
+    expected: Float[Array, "node candidate"],
+    expected_slopes: Float[Array, "node candidate"],
+) -> CombinedLimit:
+    r"""95 % CL upper limit on mu from the most sensitive combination S, by CLs.
 
     $$ \tilde q_\mu = \max_{0 \le m \le \mu} \sum_{i \in S} l_i(m) - \sum_{i \in S} l_i(\mu) $$
 
-    and CLs from it and from its value on background-only Asimov data, asymptotically.
+    with its value on background-only Asimov data in place of toys. No gradients: see
+    `moving_limit`.
 
     Args:
         table: From `make_clique_table`.
@@ -58,22 +70,61 @@ def most_sensitive_test(
         nodes: Ascending values of mu, the first one 0.
         values: l_i = 2 ln(L_i(mu)/L_i(0)) on the data at the nodes.
         slopes: Their derivatives with respect to mu.
-        asimov: -l_i(mu) on background-only Asimov data.
-        mu: Signal strength to test, within the nodes.
+        expected: -l_i(mu) on background-only Asimov data.
+        expected_slopes: Their derivatives with respect to mu.
 
     References:
-        arXiv:1007.1727, eqs. 16 and 64-66; protomodels, likelihood critic of 2024.
+        arXiv:1007.1727, eqs. 16 and 64-66; the likelihood critic of protomodels (2024).
     """
-    fixed = [lax.stop_gradient(a) for a in (sensitivity, values, slopes, asimov, nodes, mu)]
-    sensitivity, values, slopes, asimov, nodes, mu = fixed
     cliques = restrict(table, live, min_members=1)
     members = choose(table, cliques, sensitivity[None]).members[0]
-    total = jnp.sum(jnp.where(members[None], values, 0.0), axis=1)
-    slope = jnp.sum(jnp.where(members[None], slopes, 0.0), axis=1)
-    best = maximise_hermite(nodes, total, slope, mu).value
-    here = hermite(nodes, total[:, None], slope[:, None], mu[None])[0, 0]
-    statistic = jnp.maximum(best - here, 0.0)
-    expected = jnp.sum(jnp.where(members, asimov, 0.0))
-    tested = jnp.any(members) & (mu > 0) & (expected > 0)
-    cls = asymptotic_cls(statistic, jnp.where(tested, expected, 1.0)).cls
-    return CombinedTest(members, jnp.where(tested, cls, 1.0))
+    parts = (values, slopes, expected, expected_slopes)
+    sums = [jnp.sum(jnp.where(members[None], part, 0.0), axis=1) for part in parts]
+    grid = jnp.linspace(0.0, 1.0, GRID_SIZE) * nodes[-1]
+    data = hermite(nodes, sums[0][:, None], sums[1][:, None], grid)[:, 0]
+    asimov = hermite(nodes, sums[2][:, None], sums[3][:, None], grid)[:, 0]
+    largest = lax.associative_scan(jnp.maximum, data)
+    logs = jax.vmap(log_cls)(largest - data, jnp.maximum(asimov, 0.0))
+    below = logs < jnp.log(EXCLUDED_CLS)
+    after = jnp.argmax(below)
+    before = jnp.maximum(after - 1, 0)
+    width = grid[1]
+    slope = (logs[after] - logs[before]) / jnp.where(width > 0, width, 1.0)
+    excess = jnp.log(EXCLUDED_CLS) - logs[before]
+    crossing = grid[before] + excess / jnp.where(slope < 0, slope, -1.0)
+    excluded = jnp.any(below) & jnp.any(members)
+    up_to = jnp.where(jnp.arange(GRID_SIZE) <= before, data, -jnp.inf)
+    return CombinedLimit(
+        members,
+        jnp.where(excluded, crossing, jnp.inf),
+        grid[jnp.argmax(up_to)],
+        jnp.where(excluded, slope, -1.0),
+        grid,
+        logs,
+    )
+
+
+def moving_limit(
+    limit: CombinedLimit,
+    at_best: Float[Array, " candidate"],
+    at_limit: Float[Array, " candidate"],
+    expected: Float[Array, " candidate"],
+) -> Scalar:
+    r"""The limit with its derivative, by the implicit function theorem.
+
+    $$ d\mu_{max} = - d \ln \mathrm{CL}_s \,/\, (\partial \ln \mathrm{CL}_s / \partial \mu) $$
+
+    Args:
+        limit: From `combined_limit`.
+        at_best: l_i at `limit.mu_best`, differentiable in the signal at fixed mu.
+        at_limit: l_i at `limit.mu_max`, the same.
+        expected: -l_i at `limit.mu_max` on Asimov data, the same.
+    """
+    inside = limit.members
+    gap = jnp.sum(jnp.where(inside, at_best - at_limit, 0.0))
+    statistic = jnp.where(gap > 0, gap, 1e-12)
+    asimov = jnp.sum(jnp.where(inside, expected, 0.0))
+    known = jnp.isfinite(limit.mu_max) & (asimov > 0)
+    logarithm = log_cls(statistic, jnp.where(asimov > 0, asimov, 1.0))
+    moved = (logarithm - lax.stop_gradient(logarithm)) / limit.log_cls_slope
+    return jnp.where(known, limit.mu_max - moved, limit.mu_max)

@@ -216,7 +216,7 @@ def write_figures(
                 curves.mu,
                 members,
                 mu_hat=chosen.mu_hat,
-                mu_max=float(chosen.evaluation.prediction.mu_max),
+                mu_max=float(chosen.evaluation.mu_max),
             ),
             folder / "likelihood.png",
         )

@@ -97,7 +97,7 @@ def rescore(
     selection = certified_combination(
         overlap,
         gain_fn,
-        float(evaluation.prediction.mu_max),
+        float(evaluation.mu_max),
         present=live,
         min_members=2 if engine.literal else 1,
         tolerance=tolerance,

@@ -95,7 +95,7 @@ def model_document(
         "log_prior": float(e.prior.log_prior),
         "r_max": inspection.r_max,
         "mu_hat": mu,
-        "at_bound": mu >= float(e.prediction.mu_max) * (1 - 1e-6),
+        "at_bound": mu >= float(e.mu_max) * (1 - 1e-6),
         **point_entries(engine.space, inspection.point, mu),
         "cross_sections": _cross_sections(engine.space, np.asarray(e.prediction.production), mu),
         "combination": _combination(engine, labels, inspection),
@@ -109,12 +109,12 @@ def model_document(
 
 def _critic(engine: Engine, labels: Labels, inspection: Inspection) -> dict[str, Any]:
     """What the critic heard: the bound on r-values, and the most sensitive combination."""
-    exclusion = inspection.evaluation.exclusion
-    members = np.flatnonzero(exclusion.members)
+    e = inspection.evaluation
+    members = np.flatnonzero(e.critical)
     return {
         "threshold": float(engine.settings.threshold),
         "r_max": inspection.r_max,
-        "cls": float(exclusion.cls) if len(members) else None,
+        "cls": float(e.cls) if len(members) else None,
         "analyses": [labels.candidates[i].analysis for i in members],
     }
 
