@@ -59,16 +59,3 @@ def snapshot(reference) -> Snapshot:
     """Database 3.0.0, compiled into the cache of the user at most once per machine."""
     with exclusive("test-database-3.0.0"):
         return load_database(reference / "data" / "smodels-database-3.0.0.tar.xz", quiet=True)
-
-
-SLOW = ("engine", "fit", "inference", "yields", "test_embedded.py", "test_search.py")
-"""Folders and files that compile the whole engine or take minutes: ``pytest -m slow``."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `SLOW`, and those of statmodels beside the reference values."""
-    for item in items:
-        parts = item.path.relative_to(ROOT / "tests").parts
-        unit = parts[0] == "statmodels" and not parts[-1].startswith("test_golden")
-        if unit or any(part in SLOW for part in parts):
-            item.add_marker(pytest.mark.slow)
