@@ -32,7 +32,7 @@ class Buckets(NamedTuple):
         sites: Distinct places in maps they fill.
         places: Sites times grids.
         entries: Maps at these places: regions and upper limits.
-        off_plane: Entries off the plane of their grid.
+        off_plane: Entries off the plane of their grid with a value.
         limits: Entries that are upper limits.
         groups: Upper-limit maps with a prediction.
         members: Distinct topologies in one of them.
@@ -72,6 +72,7 @@ class Places(NamedTuple):
         off_plane: Whether the point had to be projected on the plane of its grid.
         flat: Flat coordinates [GeV].
         rotated: Principal coordinates [GeV].
+        simplex: Simplex around each place.
         vertices: Vertex numbers within the grid.
         weights: Barycentric weights.
         count: Places wanted.
@@ -83,6 +84,7 @@ class Places(NamedTuple):
     off_plane: Bool[Array, " place"]
     flat: Float[Array, "place 6"]
     rotated: Float[Array, "place 6"]
+    simplex: Int[Array, " place"]
     vertices: Int[Array, "place 4"]
     weights: Float[Array, "place 4"]
     count: Int[Array, ""]
@@ -99,7 +101,7 @@ class Entries(NamedTuple):
         value: Efficiency, or upper limit [fb]; 0 where the projection is not reliable.
         live: Which entries are in use.
         count: Entries wanted.
-        num_off_plane: Entries off the plane of their grid.
+        num_off_plane: Entries off the plane of their grid with a value.
     """
 
     place: Int[Array, " entry"]
@@ -307,6 +309,7 @@ class EfficiencyYields(eqx.Module):
             off_plane & found,
             flat,
             rotated,
+            simplex,
             vertices,
             weights,
             wanted.count,
@@ -347,13 +350,14 @@ class EfficiencyYields(eqx.Module):
         place, target = entries.row, places.target[entries.row]
         offset = self.maps.entry_value[entries.item]
         value = self.values_of(offset, places.vertices[place], places.weights[place])
-        off_plane = entries.live & places.off_plane[place]
-        value = self.drop_unreliable(
+        value, num_off_plane = self.drop_unreliable(
             value,
             offset,
-            self.maps.target_grid[target],
-            places.rotated[place],
-            off_plane,
+            place,
+            entries.live & places.off_plane[place],
+            self.maps.target_grid[places.target],
+            places.rotated,
+            places.simplex,
             buckets.off_plane,
         )
         energy = self.maps.target_energy[target]
@@ -366,7 +370,7 @@ class EfficiencyYields(eqx.Module):
             value,
             entries.live,
             entries.count,
-            jnp.sum(off_plane),
+            num_off_plane,
         )
 
     def _cross_sections(self, entries: Entries) -> Float[Array, " region"]:
@@ -423,59 +427,98 @@ class EfficiencyYields(eqx.Module):
         if off_plane_bucket is None:
             return value
         off_plane = found & jax.vmap(self.grids.is_off_plane)(grid, rotated)
-        return self.drop_unreliable(value, offset, grid, rotated, off_plane, off_plane_bucket)
+        every = jnp.arange(grid.shape[0])
+        return self.drop_unreliable(
+            value, offset, every, off_plane, grid, rotated, simplex, off_plane_bucket
+        )[0]
 
     def drop_unreliable(
         self,
         value: Float[Array, " entry"],
         offset: Int[Array, " entry"],
-        grid: Int[Array, " entry"],
-        rotated: Float[Array, "entry 6"],
+        place: Int[Array, " entry"],
         off_plane: Bool[Array, " entry"],
+        grid: Int[Array, " place"],
+        rotated: Float[Array, "place 6"],
+        simplex: Int[Array, " place"],
         bucket: int,
-    ) -> Float[Array, " entry"]:
+    ) -> tuple[Float[Array, " entry"], Int[Array, ""]]:
         """Zero values whose projection on the plane of the grid is too uncertain.
 
         The estimate is SModelS's: a gradient from one step per axis, then a step
         along the last axis by the sum of its normalised components either way.
+
+        Args:
+            value: Interpolated values of maps.
+            offset: Offset of each map in `Maps.values`.
+            place: Where each map is looked up.
+            off_plane: Entries whose place lies off the plane of its grid.
+            grid: Grid of each place.
+            rotated: Principal coordinates of each place [GeV].
+            simplex: Simplex around each place.
+            bucket: Room for entries off the plane.
+
+        Returns:
+            The values, and how many needed the estimate. Beyond the bucket all are zero.
         """
-        chosen = pack(off_plane, min(bucket, value.shape[0]))
-        index = chosen.index
-        grid = grid[index]
-        point = jax.vmap(self.grids.in_plane)(grid, rotated[index])
-        distance = jax.lax.stop_gradient(jax.vmap(self.grids.off_plane)(grid, rotated[index]))
-        projected = _six_digits(jax.lax.stop_gradient(value[index]))
+        doubtful = off_plane & (jax.lax.stop_gradient(value) >= MIN_EFFICIENCY)
+        chosen = pack(doubtful, min(bucket, value.shape[0]))
+        index, num_places = chosen.index, grid.shape[0]
+        visited = jnp.zeros(num_places, bool).at[place].max(doubtful)
+        spots = pack(visited, min(bucket, num_places))
+        spot = (jnp.cumsum(visited) - 1)[place[index]]
+        spot = jnp.clip(spot, 0, spots.index.shape[0] - 1)
+        grid, simplex = grid[spots.index], simplex[spots.index]
+        frozen = jax.lax.stop_gradient(rotated[spots.index])
+        point = jax.vmap(self.grids.in_plane)(grid, frozen)
+        distance = jax.vmap(self.grids.off_plane)(grid, frozen)
         dimension = self.grids.dimension[grid]
         axes = jnp.arange(3)[:, None]
 
-        def probe(shifts: Float[Array, "probe entry 3"], wanted: Bool[Array, "probe entry"]):
-            """Rounded values at shifted points, all found in one walk; nan off the grid."""
-            count = shifts.shape[0]
-            moved = (point[None] + shifts).reshape(-1, 3)
-            many = jnp.tile(grid, count)
-            simplex, found = locate(self.grids, many, moved, wanted.reshape(-1), stragglers=0)
-            vertices, weights = self.vertices_at(many, simplex, moved)
-            values = self.values_of(jnp.tile(offset[index], count), vertices, weights)
-            return jnp.where(found, _six_digits(values), jnp.nan).reshape(count, -1)
+        def probe(moved: Float[Array, "probe place 3"], at: Array, wanted: Array) -> tuple:
+            """Vertices and weights around moved points, all found in one walk."""
+            count, size = moved.shape[:2]
+            many = jnp.tile(grid[at], count)
+            found = locate(
+                self.grids,
+                many,
+                moved.reshape(-1, 3),
+                wanted.reshape(-1),
+                begin=jnp.tile(simplex[at], count),
+            )
+            corners = self.vertices_at(many, found[0], moved.reshape(-1, 3))
+            shape = (count, size)
+            return *(a.reshape(*shape, 4) for a in corners), found[1].reshape(shape)
 
-        used = chosen.live[None] & (axes < dimension[None])
-        unit = jnp.eye(3)[:, None, :]
-        shifts = unit * distance[None, :, None]
-        safe = jnp.where(distance > 0, distance, 1.0)
-        gradient = jnp.where(used, (probe(shifts, used) - projected[None]) / safe[None], 0.0)
+        def rounded(vertices: Array, weights: Array, found: Array) -> Float[Array, " entry"]:
+            """Values of the chosen maps there; nan off the grid."""
+            values = self.values_of(offset[index], vertices, weights)
+            return jnp.where(found, _six_digits(values), jnp.nan)
+
+        everywhere = jnp.arange(spots.index.shape[0])
+        used = spots.live[None] & (axes < dimension[None])
+        shifts = jnp.eye(3)[:, None, :] * distance[None, :, None]
+        vertices, weights, found = probe(point[None] + shifts, everywhere, used)
+        ahead = jax.vmap(rounded)(vertices[:, spot], weights[:, spot], found[:, spot])
+        projected = _six_digits(value[index])
+        size, extent = distance[spot], dimension[spot]
+        safe = jnp.where(size > 0, size, 1.0)
+        along = chosen.live[None] & (axes < extent[None])
+        gradient = jnp.where(along, (ahead - projected[None]) / safe[None], 0.0)
         norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
-        total = jnp.sum(gradient, axis=0) / jnp.where(norm > 0, norm, 1.0) * distance
-        step = jnp.where((dimension - 1)[:, None] == axes.T, total[:, None], 0.0)
+        total = jnp.sum(gradient, axis=0) / jnp.where(norm > 0, norm, 1.0) * size
+        step = jnp.where((extent - 1)[:, None] == axes.T, total[:, None], 0.0)
         known = chosen.live & jnp.isfinite(norm) & (norm > 0)
-        above, below = probe(jnp.stack([step, -step]), jnp.stack([known, known]))
+        both = point[spot][None] + jnp.stack([step, -step])
+        above, below = jax.vmap(rounded)(*probe(both, spot, jnp.stack([known, known])))
         up, down = _change(above, projected), _change(below, projected)
         # SModelS rejects a point whose upper step leaves the grid, not the lower.
         error = jnp.maximum(up, jnp.where(jnp.isnan(down), -jnp.inf, down))
         reliable = (norm == 0) | (jnp.isfinite(norm) & (error < MAX_EXTRAPOLATION_ERROR))
         kept = jnp.where(reliable, value[index], 0.0)
-        place = jnp.where(chosen.live, index, value.shape[0])
+        target = jnp.where(chosen.live, index, value.shape[0])
         fallback = jnp.where(off_plane, 0.0, value)
-        return fallback.at[place].set(kept, mode="drop")
+        return fallback.at[target].set(kept, mode="drop"), chosen.count
 
 
 def _round_up(need: int) -> int:

@@ -141,20 +141,22 @@ def locate(
     points: Float[Array, "point 3"],
     live: Bool[Array, " point"],
     *,
+    begin: Int[Array, " point"] | None = None,
     stragglers: int | None = None,
 ) -> tuple[Int[Array, " point"], Bool[Array, " point"]]:
     """Find the simplex around each in-plane point.
 
-    Walks cross the face with the most negative barycentric coordinate; after
-    `FAST_STEPS` the few points not yet found go on in a small batch, crossing a
-    face chosen in turn, which ends every cycle.
+    Walks cross the face with the most negative barycentric coordinate; once few points
+    are left they go on in a small batch. After `FAST_STEPS` steps a walk crosses a face
+    chosen in turn, which ends every cycle.
 
     Args:
         grids: All grids.
         grid: Grid of each point.
         points: Principal coordinates [GeV], `Grids.in_plane`.
         live: Points worth looking for; the others are answered `inside = False`.
-        stragglers: Size of the second batch; a sixteenth of the points by default, 0
+        begin: Simplices to start from; from the coarse table by default.
+        stragglers: Size of the second batch; an eighth of the points by default, 0
             for one long walk of all points (less to compile; for few points).
 
     Returns:
@@ -166,14 +168,14 @@ def locate(
         (points >= grids.lower[grid] - slack) & (points <= grids.upper[grid] + slack), axis=-1
     )
     live = live & inside_box
-    begin = jax.vmap(grids.starting_simplex)(grid, points)
+    if begin is None:
+        begin = jax.vmap(grids.starting_simplex)(grid, points)
     count = points.shape[0]
     walk = _Walk(begin, jnp.zeros(count, bool), ~live, jnp.zeros((), jnp.int32))
-    if stragglers == 0:
-        walk = _run(grids, points, walk, MAX_STEPS)
+    size = min(count, max(8, count // 8) if stragglers is None else stragglers)
+    walk = _run(grids, points, walk, size)
+    if size == 0:
         return walk.simplex, walk.found
-    walk = _run(grids, points, walk, FAST_STEPS)
-    size = min(count, stragglers or max(8, count // 16))
     waiting = ~(walk.found | walk.outside)
     (index,) = jnp.nonzero(waiting, size=size, fill_value=count)
     slow = _Walk(
@@ -182,13 +184,14 @@ def locate(
         index >= count,
         walk.step,
     )
-    slow = _run(grids, points.at[index].get(mode="clip"), slow, MAX_STEPS)
+    slow = _run(grids, points.at[index].get(mode="clip"), slow, 0)
     simplex = walk.simplex.at[index].set(slow.simplex, mode="drop")
     found = walk.found.at[index].set(slow.found, mode="drop")
     return simplex, found
 
 
-def _run(grids: Grids, points: Float[Array, "point 3"], walk: _Walk, last: int) -> _Walk:
+def _run(grids: Grids, points: Float[Array, "point 3"], walk: _Walk, left: int) -> _Walk:
+    """Walk until no more than `left` points are on their way."""
     bits = jnp.arange(4)[None, :]
 
     def step(walk: _Walk) -> _Walk:
@@ -209,7 +212,7 @@ def _run(grids: Grids, points: Float[Array, "point 3"], walk: _Walk, last: int) 
         return _Walk(jnp.where(moves, following, walk.simplex), found, outside, walk.step + 1)
 
     def unfinished(walk: _Walk) -> Bool[Array, ""]:
-        return (walk.step < last) & ~jnp.all(walk.found | walk.outside)
+        return (walk.step < MAX_STEPS) & (jnp.sum(~(walk.found | walk.outside)) > left)
 
     return lax.while_loop(unfinished, step, walk)
 
