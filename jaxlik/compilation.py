@@ -9,7 +9,7 @@ SHORT_COMPILATION = (
     "--xla_backend_optimization_level=1",
 )
 """Flags that cut a third of the compilation of an engine and leave its speed unchanged
-(measured with ``benchmarks.compilation`` on a CPU)."""
+(``python -m benchmarks.compilation`` measures both)."""
 
 KNOWN_VERSIONS = ("0.10.",)
 """Releases of JAX whose compiler knows these flags; an unknown one ends the process."""
