@@ -15,7 +15,8 @@ from jax import lax
 from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.compaction import pack
-from jaxlik.yields.efficiency import EfficiencyYields, LimitEntries
+from jaxlik.yields.efficiency import EfficiencyYields
+from jaxlik.yields.signals import LimitEntries
 
 MAX_DISTANCE = 0.2
 """Relative difference of upper limits within which topologies are clustered (SModelS)."""

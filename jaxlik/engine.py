@@ -27,7 +27,8 @@ from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import log_prior
 from jaxlik.statmodels import poisson, truncated_gaussian
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
-from jaxlik.yields.efficiency import Buckets, EfficiencyYields, Signals
+from jaxlik.yields.efficiency import EfficiencyYields
+from jaxlik.yields.signals import Buckets, Signals
 
 NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
 """Where likelihoods are evaluated in search of mu-hat, as fractions of the largest useful mu."""
@@ -68,14 +69,22 @@ class Engine(eqx.Module):
         """Efficiency-map results."""
         return self.regions.of_result.shape[0]
 
-    def predict(self, point: ModelPoint, production: Float[Array, "production 2"]) -> Prediction:
+    def predict(
+        self,
+        point: ModelPoint,
+        production: Float[Array, "production 2"],
+        *,
+        as_given: bool = False,
+    ) -> Prediction:
         """Events, r-values and the critic's bound, for given cross sections.
 
         Args:
             point: Masses and branching ratios; signal strengths are not used.
             production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
+            as_given: Take branching ratios as they are, as SModelS does, even those of
+                closed channels; else only open channels count, normalised per mother.
         """
-        decays = normalise_branching_ratios(self.space, point).point
+        decays = point if as_given else normalise_branching_ratios(self.space, point).point
         signals = self.yields(
             decays.masses,
             decays.branching_ratios,

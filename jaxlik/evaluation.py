@@ -10,7 +10,7 @@ from jaxlik.errors import Status
 from jaxlik.physics.prior import PriorCounts
 from jaxlik.statmodels.bank import StatModelBank
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
-from jaxlik.yields.efficiency import Signals
+from jaxlik.yields.signals import Signals
 
 
 class Regions(eqx.Module):

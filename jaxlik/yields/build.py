@@ -11,8 +11,9 @@ from jaxlik.database.table import ChannelTable
 from jaxlik.database.text_format import PROMPT_COORDINATE
 from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.channels import Channels
-from jaxlik.yields.efficiency import EfficiencyYields, Maps
+from jaxlik.yields.efficiency import EfficiencyYields
 from jaxlik.yields.interpolation import Grids
+from jaxlik.yields.signals import Maps
 
 ENERGIES = (8.0, 13.0)
 """TeV; the energy axis of cross sections."""

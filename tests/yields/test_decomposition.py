@@ -20,7 +20,7 @@ from jaxlik.database.regions import bracket_terms
 from jaxlik.errors import Status
 from jaxlik.physics.model import ModelPoint, fill_masses, make_space, protomodel_space
 from jaxlik.yields.build import build_yields, region_axis
-from jaxlik.yields.efficiency import Buckets
+from jaxlik.yields.signals import Buckets
 
 pytestmark = pytest.mark.reference
 

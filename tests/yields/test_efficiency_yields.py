@@ -11,7 +11,7 @@ from jaxlik.errors import Status
 from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import point_from_dict
 from jaxlik.yields.build import build_yields, region_axis
-from jaxlik.yields.efficiency import Buckets
+from jaxlik.yields.signals import Buckets
 
 N1, N2, C1, STOP, SQUARK = 1000022, 1000023, 1000024, 1000006, 1000001
 BUCKETS = Buckets().holding([40, 60, 40, 250, 3000, 600, 100, 40, 8])
