@@ -15,6 +15,8 @@ from jaxlik.database.snapshot import Snapshot
 compile_short()
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Workers and files that compile the same engine share the work.
+jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -64,6 +64,7 @@ def test_nothing_is_excluded_by_weak_signals(table):
     assert np.isinf(limit.mu_max)
 
 
+@pytest.mark.slow
 def test_derivative_of_the_limit_is_that_of_root_finding(table):
     def moving(signal):
         limit = jax.lax.stop_gradient(limit_of(signal, table))

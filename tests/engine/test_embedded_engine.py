@@ -120,6 +120,7 @@ def test_gradients_agree_with_finite_differences(name, engine, points, compiled)
     assert masses.shape == slope.shape
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_models(engine, points, compiled):
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *points.values())
     batch = eqx.filter_jit(lambda e, p: jax.vmap(e.evaluate)(p).score)(engine, stacked)
@@ -127,6 +128,7 @@ def test_a_batch_equals_single_models(engine, points, compiled):
     np.testing.assert_allclose(batch, single, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_small_tables_are_reported(engine, points):
     small = dataclasses.replace(engine, buckets=engine.buckets._replace(rows=1))
     found = eqx.filter_jit(lambda e, p: e.evaluate(p))(small, points["held by a limit"])

@@ -14,7 +14,7 @@ from jaxlik.fit.rescore import rescore
 from jaxlik.physics.model import point_from_dict
 from jaxlik.physics.prior import log_prior_of_counts
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
 R_VALUES = {
     ("CMS-SUS-19-006", "T2"): 1.2985,

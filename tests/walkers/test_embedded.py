@@ -130,6 +130,7 @@ def test_excluded_results_leave_the_combination(engine):
     assert score_in_gauge(target, point, excluded=everything).score[0] == -np.inf
 
 
+@pytest.mark.slow
 def test_gradient_ascent_raises_the_score_of_the_engine(engine, found):
     from walkers.builder import ascend
 

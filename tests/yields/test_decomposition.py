@@ -22,7 +22,7 @@ from jaxlik.physics.model import ModelPoint, fill_masses, make_space, protomodel
 from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.signals import Buckets
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
 N1, N2, N3, C1, SLEPTON, SNEUTRINO = 1000022, 1000023, 1000025, 1000024, 1000011, 1000012
 SQUARK, SBOTTOM, STOP, GLUINO = 1000001, 1000005, 1000006, 1000021
