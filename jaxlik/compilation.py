@@ -8,7 +8,7 @@ SHORT_COMPILATION = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_backend_optimization_level=1",
 )
-"""Flags that cut a third of the compilation of an engine and leave its speed unchanged
+"""Flags that cut a third of the compilation of an engine and cost a few per cent of its speed
 (``python -m benchmarks.compilation`` measures both)."""
 
 KNOWN_VERSIONS = ("0.10.",)
