@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable
-from jaxlik.combination.joint import best_joint
+from jaxlik.combination.joint import Heights, best_joint, polish
 from jaxlik.combination.sensitive import CombinedLimit, combined_limit, moving_limit
 from jaxlik.critic import MIN_CROSS_SECTION, Clusters, LimitTable, cluster, mu_limit
 from jaxlik.errors import Status, merge_status
@@ -161,41 +161,41 @@ class Engine(eqx.Module):
             lax.stop_gradient(jnp.minimum(upper, limit.mu_max)),
             min_members=2 if self.literal else 1,
         )
-        mu = lax.stop_gradient(best.mu_hat)
-        at_bound = best.at_bound & (mu >= allowed * (1 - 1e-9))
+        held = best.at_bound & (best.mu_hat >= allowed * (1 - 1e-9))
+        best = best._replace(at_bound=held)
+        places = [lax.stop_gradient(best.mu_hat)]
         at_limit = jnp.where(jnp.isfinite(limit.mu_max), limit.mu_max, 0.0)
-        places = jnp.stack([mu] if self.literal else [mu, limit.mu_best, at_limit])
-        final, final_slope, final_status = self._log_ratios(prediction, limit_choice, places)
+        if not self.literal:
+            places += [limit.mu_best, at_limit]
+        final = self._log_ratios(prediction, limit_choice, jnp.stack(places))
+        heights = [Heights(*row) for row in zip(*final[:2], strict=True)]
         mu_max = prediction.mu_max
         if not self.literal:
-            asimov, _ = self._asimov(prediction, sensitivity, at_limit[None])
-            second = moving_limit(limit, final[1], final[2], asimov[0])
-            mu_max = jnp.where(limit.mu_max < prediction.mu_max, second, prediction.mu_max)
-        inside = best.members
-        pull = lax.stop_gradient(jnp.sum(jnp.where(inside, final_slope[0], 0.0)))
-        bound = jnp.where(at_bound, mu_max, 0.0)
+            asimov = self._asimov(prediction, sensitivity, at_limit[None])
+            expected = Heights(asimov[0][0], asimov[1][0])
+            second = jnp.minimum(moving_limit(limit, *heights[1:], expected), mu_max)
+            mu_max = jnp.where(limit.mu_max < prediction.mu_max, second, mu_max)
+        settled = polish(best, nodes, values, slopes, heights[0], mu_max)
         exists = best.value > -jnp.inf
-        z_squared = jnp.sum(jnp.where(inside, final[0], 0.0))
-        z_squared = z_squared + pull * (bound - lax.stop_gradient(bound))
-        z_squared = jnp.where(exists, jnp.maximum(z_squared, 0.0), 0.0)
+        z_squared = jnp.where(exists, jnp.maximum(settled.value, 0.0), 0.0)
         score = jnp.where(exists, z_squared + 2 * prior.log_prior, -jnp.inf)
-        for other in (status, final_status, best.status):
-            status = merge_status(status, other)
+        for other in (final[2], best.status, prediction.status):
+            status = merge_status(other, status)
         return Evaluation(
             score,
             z_squared,
-            mu,
-            at_bound,
+            settled.mu_hat,
+            best.at_bound,
             prior,
-            inside,
-            final[0],
+            best.members,
+            settled.gains,
             sensitivity,
             live,
             limit.members,
-            limit.cls(mu),
+            limit.cls(settled.mu_hat),
             mu_max,
             prediction,
-            merge_status(prediction.status, status),
+            status,
         )
 
     def _combined_limit(

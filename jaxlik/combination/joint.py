@@ -44,6 +44,27 @@ class JointBest(NamedTuple):
     status: Status  # type: ignore[reportInvalidTypeForm]
 
 
+class Heights(NamedTuple):
+    """All l_i at one value of mu, and their derivatives with respect to mu."""
+
+    value: Float[Array, " candidate"]
+    slope: Float[Array, " candidate"]
+
+
+class Polished(NamedTuple):
+    """A maximum placed by its own slope.
+
+    Attributes:
+        value: At the maximum; differentiable.
+        mu_hat: Where it lies; a constant for derivatives.
+        gains: l_i there.
+    """
+
+    value: Scalar
+    mu_hat: Scalar
+    gains: Float[Array, " candidate"]
+
+
 def best_joint(
     table: CliqueTable,
     live: Bool[Array, " candidate"],
@@ -176,6 +197,36 @@ def maximise_mu(
     return _with_bound(log_ratio_fn(mu_hat), mu_hat, at_end, multiplier, bound, mu_max, cap_array)
 
 
+def polish(
+    best: JointBest,
+    nodes: Float[Array, " node"],
+    values: Float[Array, "node candidate"],
+    slopes: Float[Array, "node candidate"],
+    found: Heights,
+    mu_max: Scalar,
+) -> Polished:
+    """From the maximum of the interpolated sum to that of the sum itself.
+
+    Args:
+        best: From `best_joint`; `at_bound` says whether to follow `mu_max`.
+        nodes: As there.
+        values: As there.
+        slopes: As there.
+        found: All l_i at `best.mu_hat`, differentiable in the signal at fixed mu.
+        mu_max: Upper bound, perhaps known better by now; differentiable.
+    """
+    fixed = lax.stop_gradient((nodes, values, slopes, best.mu_hat))
+    bends, mu = hermite_curvature(*fixed), fixed[3]
+    slope, bend = (jnp.sum(jnp.where(best.members, part, 0.0)) for part in (found.slope, bends))
+    move = newton_move(slope, bend, mu, jnp.minimum(mu_max, fixed[0][-1]))
+    move = jnp.where(best.at_bound, lax.stop_gradient(mu_max) - mu, move)
+    gains = found.value + move * found.slope + 0.5 * move**2 * bends
+    value = jnp.sum(jnp.where(best.members, gains, 0.0))
+    bound = jnp.where(best.at_bound, mu_max, 0.0)
+    multiplier = lax.stop_gradient(slope + move * bend)
+    return Polished(value + multiplier * (bound - lax.stop_gradient(bound)), mu + move, gains)
+
+
 def hermite(
     nodes: Float[Array, " node"],
     values: Float[Array, "node column"],
@@ -192,6 +243,43 @@ def hermite(
     return s * s * ((1 + 2 * t) * values[left] + t * width * slopes[left]) + t * t * (
         (1 + 2 * s) * values[left + 1] - s * width * slopes[left + 1]
     )
+
+
+def hermite_curvature(
+    nodes: Float[Array, " node"],
+    values: Float[Array, "node column"],
+    slopes: Float[Array, "node column"],
+    point: Scalar,
+) -> Float[Array, " column"]:
+    """Second derivative of the interpolant of each column, at a point within the nodes."""
+    left = jnp.clip(jnp.searchsorted(nodes, point, side="right") - 1, 0, len(nodes) - 2)
+    width = nodes[left + 1] - nodes[left]
+    begin, end = slopes[left] * width, slopes[left + 1] * width
+    c2, c3 = _powers(values[left + 1] - values[left], begin, end)
+    return (2 * c2 + 6 * c3 * (point - nodes[left]) / width) / width**2
+
+
+def newton_move(slope: Scalar, curvature: Scalar, mu: Scalar, upper: Scalar) -> Scalar:
+    """One Newton step from `mu` to the maximum, kept within 0 and `upper`; a constant.
+
+    Interpolants place a maximum well enough for its value, not for its gradient:
+
+        f(mu + d) = f(mu) + d f'(mu) + d^2 f''/2
+
+    with d from here and differentiable f, f' has both.
+    """
+    slope, curvature, mu, upper = map(lax.stop_gradient, (slope, curvature, mu, upper))
+    curved = curvature < 0
+    step = jnp.where(curved, -slope / jnp.where(curved, curvature, -1.0), 0.0)
+    move = jnp.clip(mu + step, 0.0, upper) - mu
+    return jnp.where(jnp.isfinite(move), move, 0.0)
+
+
+def _powers(
+    rise: Float[Array, "*shape"], begin: Float[Array, "*shape"], end: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Coefficients of t^2 and t^3 of a cubic on 0 <= t <= 1 from its rise and slopes."""
+    return 3 * rise - 2 * begin - end, begin + end - 2 * rise
 
 
 def _alternate(
@@ -235,7 +323,7 @@ def _stationary_points(
     width = jnp.diff(nodes)
     rise = jnp.diff(values)
     c1, end = slopes[:-1] * width, slopes[1:] * width
-    c2, c3 = 3 * rise - 2 * c1 - end, c1 + end - 2 * rise
+    c2, c3 = _powers(rise, c1, end)
     root = jnp.sqrt(jnp.maximum(c2 * c2 - 3 * c3 * c1, 0.0))
     q = -(c2 + jnp.where(c2 < 0, -root, root))
     first = q / jnp.where(c3 == 0, 1.0, 3 * c3)

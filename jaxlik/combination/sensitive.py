@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable, choose, restrict
-from jaxlik.combination.joint import hermite
+from jaxlik.combination.joint import (
+    Heights,
+    hermite,
+    hermite_curvature,
+    maximise_hermite,
+    newton_move,
+)
 from jaxlik.inference.asymptotics import log_cls
 from jaxlik.typing import Array, Bool, Float, Scalar
 
@@ -29,7 +35,7 @@ class CombinedLimit(NamedTuple):
         members: Candidates in the combination; none if nothing is sensitive.
         mu_max: Smallest mu that is excluded; `inf` if none is within the nodes.
         mu_best: Where the combination's likelihood is largest below `mu_max`.
-        log_cls_slope: Derivative of ln CLs with respect to mu at `mu_max`.
+        curvature: Second derivative of the combination's likelihood ratio at `mu_best`.
         grid: Values of mu.
         log_cls: ln CLs at these values.
     """
@@ -37,7 +43,7 @@ class CombinedLimit(NamedTuple):
     members: Bool[Array, " candidate"]
     mu_max: Scalar
     mu_best: Scalar
-    log_cls_slope: Scalar
+    curvature: Scalar
     grid: Float[Array, " mu"]
     log_cls: Float[Array, " mu"]
 
@@ -83,7 +89,9 @@ def combined_limit(
     grid = jnp.linspace(0.0, 1.0, GRID_SIZE) * nodes[-1]
     data = hermite(nodes, sums[0][:, None], sums[1][:, None], grid)[:, 0]
     asimov = hermite(nodes, sums[2][:, None], sums[3][:, None], grid)[:, 0]
+    peak = maximise_hermite(nodes, sums[0], sums[1], nodes[-1])
     largest = lax.associative_scan(jnp.maximum, data)
+    largest = jnp.where(grid > peak.mu_hat, jnp.maximum(largest, peak.value), largest)
     logs = jax.vmap(log_cls)(largest - data, jnp.maximum(asimov, 0.0))
     below = logs < jnp.log(EXCLUDED_CLS)
     after = jnp.argmax(below)
@@ -93,24 +101,15 @@ def combined_limit(
     excess = jnp.log(EXCLUDED_CLS) - logs[before]
     crossing = grid[before] + excess / jnp.where(slope < 0, slope, -1.0)
     excluded = jnp.any(below) & jnp.any(members)
-    up_to = jnp.where(jnp.arange(GRID_SIZE) <= before, data, -jnp.inf)
-    return CombinedLimit(
-        members,
-        jnp.where(excluded, crossing, jnp.inf),
-        grid[jnp.argmax(up_to)],
-        jnp.where(excluded, slope, -1.0),
-        grid,
-        logs,
-    )
+    curvature = hermite_curvature(nodes, sums[0][:, None], sums[1][:, None], peak.mu_hat)[0]
+    limit = jnp.where(excluded, crossing, jnp.inf)
+    return CombinedLimit(members, limit, peak.mu_hat, curvature, grid, logs)
 
 
 def moving_limit(
-    limit: CombinedLimit,
-    at_best: Float[Array, " candidate"],
-    at_limit: Float[Array, " candidate"],
-    expected: Float[Array, " candidate"],
+    limit: CombinedLimit, at_best: Heights, at_limit: Heights, expected: Heights
 ) -> Scalar:
-    r"""The limit with its derivative, by the implicit function theorem.
+    r"""The limit exactly, by one Newton step, with its derivative.
 
     $$ d\mu_{max} = - d \ln \mathrm{CL}_s \,/\, (\partial \ln \mathrm{CL}_s / \partial \mu) $$
 
@@ -120,11 +119,18 @@ def moving_limit(
         at_limit: l_i at `limit.mu_max`, the same.
         expected: -l_i at `limit.mu_max` on Asimov data, the same.
     """
-    inside = limit.members
-    gap = jnp.sum(jnp.where(inside, at_best - at_limit, 0.0))
-    statistic = jnp.where(gap > 0, gap, 1e-12)
-    asimov = jnp.sum(jnp.where(inside, expected, 0.0))
-    known = jnp.isfinite(limit.mu_max) & (asimov > 0)
-    logarithm = log_cls(statistic, jnp.where(asimov > 0, asimov, 1.0))
-    moved = (logarithm - lax.stop_gradient(logarithm)) / limit.log_cls_slope
-    return jnp.where(known, limit.mu_max - moved, limit.mu_max)
+    best, data, asimov = (
+        Heights(*(jnp.sum(jnp.where(limit.members, part, 0.0)) for part in heights))
+        for heights in (at_best, at_limit, expected)
+    )
+    move = newton_move(best.slope, limit.curvature, limit.mu_best, limit.mu_max)
+    highest = best.value + move * best.slope + 0.5 * move**2 * limit.curvature
+    gap = highest - data.value
+    known = jnp.isfinite(limit.mu_max) & (gap > 0) & (asimov.value > 0)
+    arguments = (jnp.where(known, gap, 1.0), jnp.where(known, asimov.value, 1.0))
+    logarithm, slope = jax.jvp(log_cls, arguments, (-data.slope, asimov.slope))
+    known &= slope < 0
+    slope = lax.stop_gradient(jnp.where(known, slope, -1.0))
+    width = limit.grid[1]
+    step = jnp.clip((jnp.log(EXCLUDED_CLS) - logarithm) / slope, -width, width)
+    return jnp.where(known, limit.mu_max + step, limit.mu_max)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlik.combination.cliques import make_clique_table
+from jaxlik.combination.joint import Heights
 from jaxlik.combination.overlap import Overlap
 from jaxlik.combination.sensitive import combined_limit, moving_limit
 from jaxlik.inference.limits import upper_limit
@@ -69,11 +70,12 @@ def test_derivative_of_the_limit_is_that_of_root_finding(table):
     def moving(signal):
         limit = jax.lax.stop_gradient(limit_of(signal, table))
         mu = jnp.stack([limit.mu_best, limit.mu_max])
-        values, _ = gains(mu, signal, OBSERVED)
-        asimov, _ = gains(mu, signal, BACKGROUND)
-        return moving_limit(limit, values[0], values[1], -asimov[1])
+        values, slopes = gains(mu, signal, OBSERVED)
+        asimov, asimov_slopes = gains(mu, signal, BACKGROUND)
+        heights = [Heights(*row) for row in zip(values, slopes, strict=True)]
+        return moving_limit(limit, *heights, Heights(-asimov[1], -asimov_slopes[1]))
 
     value, slope = jax.value_and_grad(moving)(SIGNAL)
-    assert float(value) == pytest.approx(float(members_limit(SIGNAL)), rel=1e-3)
+    assert float(value) == pytest.approx(float(members_limit(SIGNAL)), rel=1e-6)
     wanted = jax.grad(members_limit)(SIGNAL)
-    np.testing.assert_allclose(slope, wanted, rtol=1e-2, atol=1e-12)
+    np.testing.assert_allclose(slope, wanted, rtol=2e-4, atol=1e-12)

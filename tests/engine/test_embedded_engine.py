@@ -88,8 +88,8 @@ def test_mu_is_bounded_by_what_the_names_say(engine, points, compiled):
     assert combined.critical.any()
 
 
-TOLERANCE = {"free": 5e-3, "held by a limit": 1e-6, "held by a combination": 1e-2}
-"""Relative, in masses: mu-hat and the combination's limit are interpolated, bounds by r not."""
+TOLERANCE = {"free": 1e-5, "held by a limit": 1e-6, "held by a combination": 5e-4}
+"""Relative, in masses: one Newton step places mu-hat and the combination's limit."""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -114,8 +114,8 @@ def test_gradients_agree_with_finite_differences(name, engine, points, compiled)
     np.testing.assert_allclose(
         strengths[modes] * np.asarray(strength_slope)[modes],
         strengths[modes] * np.array(numeric),
-        rtol=1e-5,
-        atol=0.01,
+        rtol=1e-4,
+        atol=1e-4,
     )
     assert masses.shape == slope.shape
 
