@@ -173,7 +173,7 @@ class Engine(eqx.Module):
         if not self.literal:
             asimov = self._asimov(prediction, sensitivity, at_limit[None])
             expected = Heights(asimov[0][0], asimov[1][0])
-            second = jnp.minimum(moving_limit(limit, *heights[1:], expected), mu_max)
+            second = jnp.minimum(moving_limit(limit, heights[1], heights[2], expected), mu_max)
             mu_max = jnp.where(limit.mu_max < prediction.mu_max, second, mu_max)
         settled = polish(best, nodes, values, slopes, heights[0], mu_max)
         exists = best.value > -jnp.inf
