@@ -27,11 +27,15 @@ from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import log_prior
 from jaxlik.statmodels import poisson, truncated_gaussian
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.compression import Gaps
 from jaxlik.yields.efficiency import EfficiencyYields
 from jaxlik.yields.signals import Buckets, Signals
 
 NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
 """Where likelihoods are evaluated in search of mu-hat, as fractions of the largest useful mu."""
+
+ABSENT_MASS = 1000.0
+"""GeV; stands in for the masses of absent particles, at which nothing is evaluated."""
 
 
 class _LimitChoice(NamedTuple):
@@ -89,7 +93,7 @@ class Engine(eqx.Module):
             decays.masses,
             decays.branching_ratios,
             production,
-            mass_gap=self.settings.mass_gap,
+            gaps=Gaps(self.settings.mass_gap, self.settings.mass_gap_unseen),
             minimum_weight=self.settings.minimum_weight,
             buckets=self.buckets,
         )
@@ -109,7 +113,11 @@ class Engine(eqx.Module):
         mu_max, r_max = mu_limit(
             every_r, expected, self.settings.threshold, only_sensitive=not self.literal
         )
-        status = merge_status(signals.status, clusters.status)
+        finite = jnp.all(jnp.isfinite(production)) & jnp.all(jnp.isfinite(signals.events))
+        status = merge_status(
+            Status.where(finite, Status.success, Status.not_finite),  # type: ignore[reportAttributeAccessIssue]
+            merge_status(signals.status, clusters.status),
+        )
         return Prediction(
             production, signals, clusters, chosen, chosen_live, r, r_expected, r_max, mu_max, status
         )
@@ -118,7 +126,9 @@ class Engine(eqx.Module):
         """Reference cross sections times signal strengths of existing modes [fb]."""
         exists = existing_productions(self.space, point)
         strength = jnp.where(exists, point.signal_strengths, 0.0)
-        return self.cross_sections(point.masses) * strength[:, None]
+        # Masses of absent particles mean nothing and may be zero.
+        masses = jnp.where(point.active, point.masses, ABSENT_MASS)
+        return self.cross_sections(masses) * strength[:, None]
 
     def evaluate(
         self, point: ModelPoint, excluded: Bool[Array, " candidate"] | None = None

@@ -63,12 +63,15 @@ class Settings(eqx.Module):
     Attributes:
         threshold: r-value that excludes (1.3 in arXiv:2012.12246).
         mass_gap: Largest mass difference [GeV] that is compressed.
+        mass_gap_unseen: The same where nothing visible would be left; `inf` for the
+            rule of SModelS before 3.1.
         minimum_weight: Cascades below this weight [fb] are dropped.
         min_sensitivity: Expected 2 ln(L(1)/L(0)) a result needs to take part.
     """
 
     threshold: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.3)
     mass_gap: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=10.0)
+    mass_gap_unseen: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
     minimum_weight: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.02)
     min_sensitivity: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.25)
 

@@ -19,7 +19,7 @@ from jaxlik.physics.model import ModelSpace, protomodel_space
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Raised when the content of compiled snapshots changes, so that old ones are redone."""
 
 

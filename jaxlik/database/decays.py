@@ -31,8 +31,6 @@ SIGNED = frozenset({6, 11, 13, 15, 24})
 
 NEUTRINOS = frozenset({12, 14, 16})
 
-ELECTROWEAK = frozenset({1000022, 1000023, 1000024, 1000025, 1000037, *range(1000011, 1000017)})
-
 
 class Branch(NamedTuple):
     """One side of a simplified-model topology, with its weight as data.
@@ -61,6 +59,20 @@ class Branch(NamedTuple):
         """Whether no soft decay is needed between the vertices."""
         return all(abs(n) == d for n, d in zip(self.nodes[1:], self.daughters, strict=True))
 
+    def without(self, steps: int) -> "Branch":
+        """The branch whose steps in a bit mask are removed by mass compression."""
+        kept = [k for k in range(len(self.channels)) if not steps >> k & 1]
+        # A removed step hands on its daughter to what stood before it.
+        ends = [*kept[1:], len(self.channels)] if kept else []
+        start = self.nodes[kept[0] if kept else -1]
+        return self._replace(
+            start=start,
+            channels=tuple(self.channels[k] for k in kept),
+            daughters=tuple(self.daughters[k] for k in kept),
+            nodes=(start, *(self.nodes[end] for end in ends)),
+            vertices=tuple(self.vertices[k] for k in kept),
+        )
+
     @property
     def ends_in_neutrinos(self) -> bool:
         """Whether the last vertex is visible in name only."""
@@ -72,18 +84,33 @@ def vertex(pids: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(pid if abs(pid) in SIGNED else abs(pid) for pid in pids))
 
 
-def soft_channels(space: ModelSpace) -> tuple[int, ...]:
-    """Channels that mass compression may remove.
+def signature(branch: Branch) -> tuple:
+    """What two branches that differ in their share only have in common."""
+    return tuple(branch._replace(share=0.0))
 
-    Those of electroweak particles, and those straight to the lightest particle,
-    with light Standard Model particles; soft decays among coloured particles stay
-    visible.
-    """
+
+def conjugate(branch: Branch) -> Branch:
+    """The branch of antiparticles."""
+    return branch._replace(
+        start=_flip(branch.start),
+        nodes=tuple(map(_flip, branch.nodes)),
+        vertices=tuple(
+            vertex(tuple(-pid if abs(pid) in SIGNED else pid for pid in pids))
+            for pids in branch.vertices
+        ),
+    )
+
+
+def _flip(pid: int) -> int:
+    return pid if _unsigned(abs(pid)) else -pid
+
+
+def soft_channels(space: ModelSpace) -> tuple[int, ...]:
+    """Channels that mass compression may remove: those with light Standard Model particles."""
     return tuple(
         index
-        for index, (parent, daughter, sm) in enumerate(space.channels)
+        for index, (_, _, sm) in enumerate(space.channels)
         if sum(STANDARD_MODEL[pid].mass for pid in sm) < MAX_GAP
-        and (parent in ELECTROWEAK or daughter == LBP)
     )
 
 

@@ -1,6 +1,7 @@
 """Match theory topologies to published constraints with SModelS's own algorithm."""
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from smodels.base.particle import Particle
@@ -121,6 +122,18 @@ def standard_model_particles() -> dict[int, Particle]:
 _STANDARD_MODEL = standard_model_particles()
 
 
+@cache
+def _new_particle(node: int, three_charge: int, colour: int, two_spin: int) -> Particle:
+    """Made once each: SModelS compares a new particle with all it has."""
+    return Particle(
+        isSM=False,
+        label=f"node{node}",
+        eCharge=three_charge / 3.0,
+        colordim=colour,
+        spin=two_spin / 2.0,
+    )
+
+
 def _theory_sms(first: BranchShape, second: BranchShape, *, swapped: bool) -> TheorySMS:
     sms = TheorySMS()
     root = sms.add_node(ParticleNode(SMparticles.pv))
@@ -128,13 +141,7 @@ def _theory_sms(first: BranchShape, second: BranchShape, *, swapped: bool) -> Th
     for shape, offset in reversed(branches) if swapped else branches:
         parent = root
         for position, (charge, colour, spin) in enumerate(shape.nodes):
-            new = Particle(
-                isSM=False,
-                label=f"node{offset + position}",
-                eCharge=charge / 3.0,
-                colordim=colour,
-                spin=spin / 2.0,
-            )
+            new = _new_particle(offset + position, charge, colour, spin)
             node = sms.add_node(ParticleNode(new))
             sms.add_edge(parent, node)
             if position > 0:

@@ -26,6 +26,7 @@ class ChannelTable:
     branch_share: np.ndarray  # branch
     branch_direct: np.ndarray  # branch, bool
     branch_invisible: np.ndarray  # branch, bool
+    branch_compressed: np.ndarray  # branch 4: branch left when some steps are removed, or -1
     pair_production: np.ndarray  # pair: production of exactly this pair, or num_productions
     feed_pair: np.ndarray  # feed
     feed_production: np.ndarray  # feed

@@ -67,7 +67,8 @@ def make_targets(maps: Sequence[MapRecord], grids: Sequence[Grid]) -> list[Targe
     """Group maps that are always evaluated at the same place.
 
     Empty maps are dropped; expected limits are looked up beside the observed ones
-    and are no targets.
+    and are no targets. Constraints within one region exclude each other, as SModelS
+    demands: no topology matches two of them.
     """
     groups: dict[tuple, list[int]] = {}
     for index, record in enumerate(maps):
@@ -125,14 +126,17 @@ class Matcher:
                 self._users.setdefault(key, []).append(index)
         self._found: dict[tuple, list[matching.Match]] = {}
         self._allowed = _LabelTable()
+        self._masks: dict[tuple, tuple[int, int]] = {}
 
     def matches(
         self, first: matching.BranchShape, second: matching.BranchShape
     ) -> list[tuple[int, matching.Match, matching.Match]]:
         """(target, match, match in the other order or the same) of a pair of shapes."""
         found: dict[int, tuple[matching.Match, matching.Match]] = {}
-        for key, (topology, labels) in self._terms.items():
-            if not self._may_match(labels, first.vertices, second.vertices):
+        (a, b), (c, d) = self._allowing(first.vertices), self._allowing(second.vertices)
+        candidates = (a & d) | (b & c)
+        for number, (key, (topology, _)) in enumerate(self._terms.items() if candidates else ()):
+            if not candidates >> number & 1:
                 continue
             for_key = (key, first, second)
             if for_key not in self._found:
@@ -143,12 +147,15 @@ class Matcher:
                     found.setdefault(target, (answer[0], answer[-1]))
         return [(target, *pair) for target, pair in sorted(found.items())]
 
-    def _may_match(self, labels: tuple, first: tuple, second: tuple) -> bool:
-        a, b = labels
-        allowed = self._allowed
-        return (allowed.branch(a, first) and allowed.branch(b, second)) or (
-            allowed.branch(a, second) and allowed.branch(b, first)
-        )
+    def _allowing(self, vertices: tuple) -> tuple[int, int]:
+        """Bit masks of the terms whose first, and second, branch may be this one."""
+        if vertices not in self._masks:
+            masks = [0, 0]
+            for number, (_, labels) in enumerate(self._terms.values()):
+                for side, wanted in enumerate(labels):
+                    masks[side] |= self._allowed.branch(wanted, vertices) << number
+            self._masks[vertices] = (masks[0], masks[1])
+        return self._masks[vertices]
 
 
 def _labels(term: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
@@ -195,6 +202,18 @@ class _LabelTable:
 
 Feed = tuple[int, tuple[int, int], tuple[int, int]]
 
+_UNKNOWN, _UNSEEN = -2, -1
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """All branches that one particle starts, as arrays on the axis `branch`."""
+
+    number: np.ndarray  # of the branch
+    shape: np.ndarray  # number of its shape
+    invisible: np.ndarray
+    hollow: np.ndarray  # ends in neutrinos without being invisible
+
 
 class _Builder:
     """Collects rows pair by pair."""
@@ -212,50 +231,55 @@ class _Builder:
                     feed = (production, (b, a), (y, x)) if swap else (production, (a, b), (x, y))
                     self.pairs.setdefault(key, []).append(feed)
         self._branch_index: dict[decays.Branch, int] = {}
-        self._starting: dict[int, tuple[decays.Branch, ...]] = {}
+        self._starting: dict[int, _Starts] = {}
+        self._shapes: dict[matching.BranchShape, int] = {}
+        self._class_of = np.zeros((0, 0), dtype=np.int32)
         self._classes: dict[tuple, int] = {}
         self._class_matches: list[list] = []
-        self._class_of: dict[tuple, int | None] = {}
         self._feeds: list[tuple[int, int, tuple, tuple]] = []
         self._pair_production: list[int] = []
-        self._rows: list[tuple[int, int, int, int]] = []
+        self._rows: list[np.ndarray] = []
 
     def add_pair(self, pair: tuple[int, int], feeds: list[Feed]) -> None:
         """Add all rows whose first visible particles are `pair`."""
-        first, second = self._from(pair[0]), self._from(pair[1])
-        rows = []
-        for a in first:
-            for b in second:
-                if a.invisible != b.invisible and (
-                    (a.ends_in_neutrinos and not a.invisible)
-                    or (b.ends_in_neutrinos and not b.invisible)
-                ):
-                    continue  # invisible compression acts on both branches or on none
-                label = self._class(a, b)
-                if label is not None:
-                    rows.append((self._index(a), self._index(b), label))
-        if not rows:
+        one, two = self._from(pair[0]), self._from(pair[1])
+        label = self._class_table(one.shape, two.shape)
+        # Invisible compression acts on both branches or on none.
+        mixed = one.invisible[:, None] != two.invisible[None, :]
+        hollow = one.hollow[:, None] | two.hollow[None, :]
+        first, second = np.nonzero((label != _UNSEEN) & ~(mixed & hollow))
+        if not len(first):
             return
         number = len(self._pair_production)
         direct = [p for p, produced, visible in feeds if produced == visible]
         self._pair_production.append(direct[0] if direct else self.space.num_productions)
         self._feeds += [(number, p, produced, visible) for p, produced, visible in feeds]
-        self._rows += [(number, *row) for row in rows]
+        columns = (one.number[first], two.number[second], label[first, second])
+        self._rows.append(np.stack([np.full(len(first), number), *columns], axis=1))
 
-    def _from(self, start: int) -> tuple[decays.Branch, ...]:
+    def _from(self, start: int) -> _Starts:
         if start not in self._starting:
-            self._starting[start] = decays.branches_from(self.space, start, self.reach)
+            found = decays.branches_from(self.space, start, self.reach)
+            shapes = [_shape(branch) for branch in found]
+            self._starting[start] = _Starts(
+                _ints([self._branch_index.setdefault(b, len(self._branch_index)) for b in found]),
+                _ints([self._shapes.setdefault(s, len(self._shapes)) for s in shapes]),
+                np.array([b.invisible for b in found], dtype=bool),
+                np.array([b.ends_in_neutrinos and not b.invisible for b in found], dtype=bool),
+            )
         return self._starting[start]
 
-    def _index(self, branch: decays.Branch) -> int:
-        return self._branch_index.setdefault(branch, len(self._branch_index))
-
-    def _class(self, a: decays.Branch, b: decays.Branch) -> int | None:
-        key = (_shape(a), _shape(b))
-        if key not in self._class_of:
-            found = self.matcher.matches(*key)
-            self._class_of[key] = self._register(found) if found else None
-        return self._class_of[key]
+    def _class_table(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Class of every pair of shapes; `_UNSEEN` where no map sees them."""
+        missing = len(self._shapes) - len(self._class_of)
+        self._class_of = np.pad(self._class_of, (0, missing), constant_values=_UNKNOWN)
+        some, others = np.unique(first), np.unique(second)
+        shapes = list(self._shapes)
+        for i, j in np.argwhere(self._class_of[np.ix_(some, others)] == _UNKNOWN):
+            a, b = some[i], others[j]
+            found = self.matcher.matches(shapes[a], shapes[b])
+            self._class_of[a, b] = self._register(found) if found else _UNSEEN
+        return self._class_of[np.ix_(first, second)]
 
     def _register(self, found: list) -> int:
         rows = []
@@ -273,7 +297,11 @@ class _Builder:
         space = self.space
         index = {pid: i for i, pid in enumerate(space.pdg_ids)}
         nothing, nobody = space.num_channels, space.num_particles
-        branches = list(self._branch_index)
+        rows = np.concatenate([np.zeros((0, 4), dtype=np.int32), *self._rows]).astype(np.int32)
+        used, renumbered = np.unique(rows[:, 1:3], return_inverse=True)
+        rows[:, 1:3] = renumbered.reshape(-1, 2)
+        every = list(self._branch_index)
+        branches = [every[number] for number in used]
 
         def padded(values: Sequence[int], length: int, fill: int) -> list[int]:
             return [*values, *[fill] * (length - len(values))]
@@ -282,7 +310,6 @@ class _Builder:
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         flat = [row for rows in self._class_matches for row in rows]
         targets = self.matcher.targets
-        rows = np.array(self._rows, dtype=np.int32).reshape(-1, 4)
         branch_nodes = _ints(
             [padded([index[abs(n)] for n in b.nodes], 3, nobody) for b in branches], 3
         )
@@ -299,6 +326,7 @@ class _Builder:
             branch_share=np.array([b.share for b in branches]),
             branch_direct=np.array([b.direct for b in branches], dtype=bool),
             branch_invisible=np.array([b.invisible for b in branches], dtype=bool),
+            branch_compressed=_compressed(branches),
             pair_production=_ints(self._pair_production),
             feed_pair=_ints([f[0] for f in self._feeds]),
             feed_production=_ints([f[1] for f in self._feeds]),
@@ -331,7 +359,21 @@ class _Builder:
         )
 
 
-def _ints(values: Sequence, width: int | None = None) -> np.ndarray:
+def _compressed(branches: Sequence[decays.Branch]) -> np.ndarray:
+    """For each branch and set of its steps, bit by bit, the branch without these steps."""
+    known = {decays.signature(branch): number for number, branch in enumerate(branches)}
+    for number, branch in enumerate(branches):
+        # Soft decays are followed into one sign of their daughter only.
+        known.setdefault(decays.signature(decays.conjugate(branch)), number)
+    table = np.full((len(branches), 2**decays.MAX_VISIBLE), -1)
+    for number, branch in enumerate(branches):
+        if branch.direct:
+            for steps in range(2 ** len(branch.channels)):
+                table[number, steps] = known.get(decays.signature(branch.without(steps)), -1)
+    return _ints(table, 2**decays.MAX_VISIBLE)
+
+
+def _ints(values: Sequence | np.ndarray, width: int | None = None) -> np.ndarray:
     array = np.array(values, dtype=np.int32)
     return array.reshape(-1, width) if width else array.reshape(-1)
 

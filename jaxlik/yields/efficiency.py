@@ -14,6 +14,7 @@ from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.channels import Channels, Sites
 from jaxlik.yields.compaction import Expanded, expand, pack
+from jaxlik.yields.compression import Gaps
 from jaxlik.yields.interpolation import MAX_EXTRAPOLATION_ERROR, Grids, locate
 from jaxlik.yields.signals import (
     DEFAULT_BUCKETS,
@@ -45,7 +46,7 @@ class EfficiencyYields(eqx.Module):
         branching_ratios: Float[Array, " channel"],
         production: Float[Array, "production 2"],
         *,
-        mass_gap: Scalar,
+        gaps: Gaps,
         minimum_weight: Scalar,
         buckets: Buckets = DEFAULT_BUCKETS,
     ) -> Signals:
@@ -55,7 +56,7 @@ class EfficiencyYields(eqx.Module):
             masses: GeV.
             branching_ratios: Of open channels, normalised per mother; 0 if closed.
             production: Cross sections times signal strengths [fb], at 8 and 13 TeV.
-            mass_gap: Largest mass difference [GeV] removed by mass compression.
+            gaps: Mass differences [GeV] removed by mass compression.
             minimum_weight: Cascades below this weight [fb] are dropped.
             buckets: Static sizes of the packed tables.
         """
@@ -63,9 +64,10 @@ class EfficiencyYields(eqx.Module):
             masses,
             branching_ratios,
             production,
-            mass_gap,
+            gaps,
             minimum_weight,
             num_branches=buckets.branches,
+            num_levels=buckets.levels,
             num_rows=buckets.rows,
             num_sites=buckets.sites,
         )
@@ -73,17 +75,19 @@ class EfficiencyYields(eqx.Module):
         first, last = self.maps.class_start[label], self.maps.class_start[label + 1]
         places = self._places(masses, sites, expand(first, last, sites.packed.live, buckets.places))
         entries = self._entries(sites, places, buckets)
-        cross_section = self._cross_sections(entries)
+        cross_section = self._cross_sections(sites, places, entries, buckets.families)
         limits, num_limits = self._limits(sites, places, entries, buckets.limits)
         nothing = jnp.zeros_like(places.count)
         demand = jnp.stack(
             [
                 sites.num_branches,
+                sites.num_levels,
                 sites.num_rows,
                 sites.packed.count,
                 places.count,
                 entries.count,
                 entries.num_off_plane,
+                sites.num_families,
                 num_limits,
                 nothing,
                 nothing,
@@ -196,14 +200,26 @@ class EfficiencyYields(eqx.Module):
             num_off_plane,
         )
 
-    def _cross_sections(self, entries: Entries) -> Float[Array, " region"]:
+    def _cross_sections(
+        self, sites: Sites, places: Places, entries: Entries, num_families: int
+    ) -> Float[Array, " region"]:
         """Cross section times efficiency of each region [fb]."""
+        num_regions = self.maps.luminosity.shape[0]
         seen = entries.live & (entries.value >= MIN_EFFICIENCY)
         # Upper limits have no region: their number lies behind the last one.
-        region = jnp.where(
-            seen, self.maps.entry_region[entries.number], self.maps.luminosity.shape[0]
-        )
+        region = jnp.where(seen, self.maps.entry_region[entries.number], num_regions)
         share = jnp.where(seen, entries.weight * entries.value, 0.0)
+        site = places.site[entries.place]
+        # The factor of a constraint plays no role in the choice (SModelS).
+        factor = self.maps.target_factor[entries.target]
+        counts = _once_per_family(
+            jax.lax.stop_gradient(share / factor),
+            region,
+            sites.family[site],
+            sites.compressed[site],
+            (num_regions, num_families),
+        )
+        share = jnp.where(counts, share, 0.0)
         return jnp.zeros_like(self.maps.luminosity).at[region].add(share, mode="drop")
 
     def _limits(
@@ -342,6 +358,29 @@ class EfficiencyYields(eqx.Module):
         target = jnp.where(chosen.live, index, value.shape[0])
         fallback = jnp.where(off_plane, 0.0, value)
         return fallback.at[target].set(kept, mode="drop"), chosen.count
+
+
+def _once_per_family(
+    share: Float[Array, " entry"],
+    region: Int[Array, " entry"],
+    family: Int[Array, " entry"],
+    compressed: Bool[Array, " entry"],
+    shape: tuple[int, int],
+) -> Bool[Array, " entry"]:
+    """Which entries count: of a compressed cascade and its originals, in each region.
+
+    The compressed one if it is the largest, else the originals (SModelS, which walks
+    through topologies in order of weight and drops those related to one it has).
+    """
+    num_regions, num_families = shape
+    beyond = num_regions * num_families
+    inside = (family >= 0) & (region < num_regions)
+    slot = jnp.where(inside, region * num_families + family, beyond)
+    nothing = jnp.zeros(beyond, share.dtype)
+    whole = nothing.at[jnp.where(compressed, slot, beyond)].add(share, mode="drop")
+    apart = nothing.at[jnp.where(compressed, beyond, slot)].max(share, mode="drop")
+    whole, apart = (a.at[slot].get(mode="fill", fill_value=0.0) for a in (whole, apart))
+    return ~inside | jnp.where(compressed, whole >= apart, share > whole)
 
 
 def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:

@@ -14,22 +14,26 @@ class Buckets(NamedTuple):
 
     Attributes:
         branches: Sides of topologies with a noticeable branching ratio.
+        levels: Pairs of particles with a soft decay between them.
         rows: Cascades above the weight cut.
         sites: Distinct places in maps they fill.
         places: Sites times grids.
         entries: Maps at these places: regions and upper limits.
         off_plane: Entries off the plane of their grid with a value.
+        families: Sites that hold compressed cascades seen uncompressed elsewhere.
         limits: Entries that are upper limits.
         groups: Upper-limit maps with a prediction.
         members: Distinct topologies in one of them.
     """
 
     branches: int = 48
+    levels: int = 4
     rows: int = 96
     sites: int = 48
     places: int = 256
     entries: int = 768
     off_plane: int = 128
+    families: int = 8
     limits: int = 112
     groups: int = 64
     members: int = 6

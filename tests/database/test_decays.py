@@ -34,10 +34,11 @@ def test_vertices_keep_signs_only_where_searches_see_them():
     assert decays.vertex((-6, 23)) == (-6, 23)
 
 
-def test_soft_channels_are_light_and_end_low(space):
+def test_soft_channels_have_light_particles(space):
     soft = {space.channels[i] for i in decays.soft_channels(space)}
     assert (C1, N1, (1, 2)) in soft
-    assert (STOP, C1, (5,)) not in soft  # coloured, and not to the lightest
+    assert (STOP, C1, (5,)) in soft
+    assert (STOP, N1, (6,)) not in soft
     assert (C1, N1, (24,)) not in soft  # the W is heavier than any prepared gap
     assert (SLEPTON, C1, (12,)) in soft
 
@@ -149,3 +150,35 @@ def test_charges_that_a_soft_decay_hides_are_one_branch():
     (merged,) = [b for b in found if b.daughters == (1000024,) and b.vertices == ((1, 2),)]
     assert merged.nodes == (1000021, 1000022)
     assert merged.share == 1.0
+
+
+def test_removed_steps_hand_on_their_daughter(space):
+    first = (STOP, C1, (5,)), (C1, N1, (1, 2))
+    numbers = tuple(space.channels.index(channel) for channel in first)
+    chain = decays.Branch(
+        STOP, numbers, (C1, N1), (STOP, C1, N1), ((5,), (1, 2)), share=1.0, invisible=False
+    )
+    assert chain.without(0) == chain
+    head = chain.without(0b10)
+    assert (head.nodes, head.channels, head.daughters) == ((STOP, N1), numbers[:1], (C1,))
+    tail = chain.without(0b01)
+    assert (tail.start, tail.nodes, tail.vertices) == (C1, (C1, N1), ((1, 2),))
+    nothing = chain.without(0b11)
+    assert (nothing.start, nothing.nodes, nothing.vertices) == (N1, (N1,), ())
+
+
+def test_every_direct_branch_of_the_pool_is_known_without_its_soft_steps():
+    space = protomodel_space()
+    reach = decays.soft_reach(space)
+    known = {
+        decays.signature(branch)
+        for start in {**reach}
+        for branch in decays.branches_from(space, start, reach)
+    }
+    known |= {decays.signature(decays.conjugate(decays.Branch(*key))) for key in known}
+    soft = set(decays.soft_channels(space))
+    for key in list(known):
+        branch = decays.Branch(*key)
+        mask = sum(2**k for k, channel in enumerate(branch.channels) if channel in soft)
+        if branch.direct:
+            assert decays.signature(branch.without(mask)) in known

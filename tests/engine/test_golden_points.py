@@ -39,11 +39,13 @@ TOLERANCE = 1e-5
 
 BUCKETS = Buckets(
     branches=96,
+    levels=8,
     rows=512,
     sites=256,
     places=1024,
     entries=4096,
     off_plane=2048,
+    families=32,
     limits=512,
     groups=192,
     members=16,
