@@ -44,7 +44,7 @@ from jaxlik.fit.assemble import build_engine  # noqa: E402
 from jaxlik.physics.kinematics import normalise_branching_ratios, open_channels  # noqa: E402
 from jaxlik.physics.model import ModelPoint, ModelSpace, fill_masses  # noqa: E402
 from jaxlik.physics.slha import write_slha  # noqa: E402
-from jaxlik.yields.signals import Buckets  # noqa: E402
+from jaxlik.yields.buckets import Buckets  # noqa: E402
 
 MODELS = {
     "squark, stop": {1000022: 163.0, 1000001: 735.0, 1000006: 1166.0},

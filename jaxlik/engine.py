@@ -27,9 +27,10 @@ from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import log_prior
 from jaxlik.statmodels import poisson, truncated_gaussian
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.compression import Gaps
 from jaxlik.yields.efficiency import EfficiencyYields
-from jaxlik.yields.signals import Buckets, Signals
+from jaxlik.yields.signals import Signals
 
 NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
 """Where likelihoods are evaluated in search of mu-hat, as fractions of the largest useful mu."""

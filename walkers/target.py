@@ -19,7 +19,7 @@ from jaxlik.physics.cross_sections import CrossSections
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import smooth_log_prior
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
-from jaxlik.yields.signals import Buckets
+from jaxlik.yields.buckets import Buckets
 
 
 class Outcome(NamedTuple):

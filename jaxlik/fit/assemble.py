@@ -17,8 +17,8 @@ from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import ModelSpace, protomodel_space
 from jaxlik.statmodels.bank import make_banks
 from jaxlik.statmodels.build import build
+from jaxlik.yields.buckets import DEFAULT_BUCKETS, Buckets
 from jaxlik.yields.build import RegionAxis, build_yields, region_axis
-from jaxlik.yields.signals import DEFAULT_BUCKETS, Buckets
 
 MODES = ("default", "protomodels")
 

@@ -14,15 +14,19 @@ import numpy as np
 
 from jaxlik.database.table import ChannelTable
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.compaction import Packed, pack
 from jaxlik.yields.compression import (
-    BranchSteps,
+    Branches,
+    Feeds,
     Gaps,
     Levels,
-    Weights,
     families,
+    fed,
+    groups,
     only_largest_left,
-    row_weight,
+    row_weights,
+    size_bound,
     transitions,
 )
 
@@ -40,9 +44,7 @@ class Sites(NamedTuple):
         family: Number of the family, -1 without.
         compressed: Whether the site is the compressed one of its family.
         num_families: Families, for the check against the bucket.
-        num_rows: Live rows, for the check against the bucket.
-        num_branches: Live branches, for the same.
-        num_levels: Distinct soft steps, for the same.
+        demand: Live branches, feeds, levels and rows, for the check against the buckets.
     """
 
     packed: Packed
@@ -50,9 +52,7 @@ class Sites(NamedTuple):
     family: Int[Array, " site"]
     compressed: Bool[Array, " site"]
     num_families: Int[Array, ""]
-    num_rows: Int[Array, ""]
-    num_branches: Int[Array, ""]
-    num_levels: Int[Array, ""]
+    demand: Int[Array, " 4"]
 
 
 class Channels(eqx.Module):
@@ -119,121 +119,6 @@ class Channels(eqx.Module):
             **{name: jnp.asarray(getattr(table, name)) for name in names},
         )
 
-    def weights(
-        self,
-        masses: Float[Array, " particle"],
-        branching_ratios: Float[Array, " channel"],
-        production: Float[Array, "production 2"],
-        gaps: Gaps,
-        num_levels: int,
-    ) -> Weights:
-        """Weights of pairs of particles and of branches, whose products are row weights.
-
-        Args:
-            masses: GeV.
-            branching_ratios: Of open channels, normalised per mother.
-            production: Cross sections times signal strengths [fb], per energy.
-            gaps: Mass differences [GeV] that are compressed.
-            num_levels: Bucket for distinct soft steps.
-        """
-        gap = masses[self.channel_parent] - masses[self.channel_daughter]
-        is_soft = self.channel_soft & (gap < gaps.largest)
-        hard = jnp.where(is_soft, 0.0, branching_ratios)
-        soft = jnp.where(is_soft, branching_ratios, 0.0)
-        size = self.num_particles + 1
-        step = jnp.zeros((size, size), soft.dtype)
-        step = step.at[self.channel_parent, self.channel_daughter].add(soft)
-        transition = transitions(step)
-        steps = self._branch_steps(gap, is_soft)
-        padded = jnp.concatenate([production, jnp.zeros((1, 2), production.dtype)])
-        every, visible = self._branch_products(branching_ratios, hard)
-        return Weights(
-            padded[self.pair_production],
-            self._fed(production, transition),
-            jnp.where(self.branch_direct, every, 0.0),
-            jnp.where(self.branch_direct, visible, 0.0),
-            visible * self._between(transition),
-            steps,
-            self._levels(masses, step, production, every, steps, gaps, num_levels),
-        )
-
-    def _fed(
-        self, production: Float[Array, "production 2"], transition: Float[Array, "p1 p1"]
-    ) -> Float[Array, "pair 2"]:
-        """Cross sections of pairs, of all that decays softly into them."""
-        fed = (
-            production[self.feed_production]
-            * transition[self.feed_from[:, 0], self.feed_to[:, 0]][:, None]
-            * transition[self.feed_from[:, 1], self.feed_to[:, 1]][:, None]
-        )
-        empty = jnp.zeros((self.pair_production.shape[0], 2), fed.dtype)
-        return empty.at[self.feed_pair].add(fed)
-
-    def _between(self, transition: Float[Array, "p1 p1"]) -> Float[Array, " branch"]:
-        """Soft decays between the vertices of branches."""
-        return jnp.prod(transition[self.branch_daughters, self.branch_nodes[:, 1:]], axis=1)
-
-    def _branch_products(
-        self, branching: Float[Array, " channel"], hard: Float[Array, " channel"]
-    ) -> tuple[Float[Array, " branch"], Float[Array, " branch"]]:
-        """Branching ratios along each branch: of all steps, and of hard ones only."""
-        one = jnp.ones(1, branching.dtype)
-        invisible = jnp.zeros(self.num_particles + 1, branching.dtype)
-        invisible = invisible.at[self.channel_parent].add(
-            # Soft steps are left to mass compression: SModelS counts related topologies once.
-            jnp.where(self.channel_invisible, hard, 0.0)
-        )
-        ending = self.branch_share * jnp.where(
-            self.branch_invisible, invisible[self.branch_last], 1.0
-        )
-        every = ending * jnp.prod(jnp.concatenate([branching, one])[self.branch_channels], axis=1)
-        visible = ending * jnp.prod(jnp.concatenate([hard, one])[self.branch_channels], axis=1)
-        return every, visible
-
-    def _branch_steps(
-        self, gap: Float[Array, " channel"], is_soft: Bool[Array, " channel"]
-    ) -> BranchSteps:
-        """Mass gaps along branches; padding is soft and has none."""
-        soft = jnp.concatenate([is_soft, jnp.ones(1, bool)])[self.branch_channels]
-        real = self.branch_channels < gap.shape[0]
-        size = jnp.concatenate([gap, jnp.zeros(1, gap.dtype)])[self.branch_channels]
-        return BranchSteps(
-            jnp.where(real, size, -jnp.inf),
-            soft & real,
-            jnp.all(soft, axis=1) & ~self.branch_invisible,
-            jnp.max(jnp.where(real, size, -jnp.inf), axis=1),
-            jnp.min(jnp.where(real, size, jnp.inf), axis=1),
-        )
-
-    def _levels(
-        self,
-        masses: Float[Array, " particle"],
-        step: Float[Array, "p1 p1"],
-        production: Float[Array, "production 2"],
-        every: Float[Array, " branch"],
-        steps: BranchSteps,
-        gaps: Gaps,
-        num_levels: int,
-    ) -> Levels:
-        """Weights of cascades of soft steps only, for each gap that may be their largest."""
-        heavy, light = self.soft_pairs[:, 0], self.soft_pairs[:, 1]
-        size = masses[heavy] - masses[light]
-        chosen = pack((step[heavy, light] > 0) & (size >= gaps.largest_unseen), num_levels)
-        level_gap = jnp.where(chosen.live, size[chosen.index], jnp.nan)
-        padded = jnp.concatenate([masses, jnp.zeros(1, masses.dtype)])
-        distance = padded[:, None] - padded[None, :]
-        # A level is known by its gap: equal gaps make equal levels.
-        same = steps.largest[:, None] == level_gap[None, :]
-        of_branch = jnp.where(jnp.any(same, axis=1), jnp.argmax(same, axis=1), -1)
-
-        def level(largest: Scalar) -> tuple[Float[Array, "pair 2"], Float[Array, " branch"]]:
-            smaller = jnp.where(only_largest_left(distance, largest), step, 0.0)
-            transition = transitions(smaller)
-            soft = jnp.where(steps.all_soft, every * self._between(transition), 0.0)
-            return self._fed(production, transition), soft
-
-        return Levels(of_branch, *jax.vmap(level)(level_gap), chosen.count)
-
     def sites(
         self,
         masses: Float[Array, " particle"],
@@ -241,11 +126,7 @@ class Channels(eqx.Module):
         production: Float[Array, "production 2"],
         gaps: Gaps,
         minimum_weight: Scalar,
-        *,
-        num_branches: int,
-        num_levels: int,
-        num_rows: int,
-        num_sites: int,
+        buckets: Buckets,
     ) -> Sites:
         """Sites that receive at least `minimum_weight` [fb] from some cascade.
 
@@ -255,59 +136,172 @@ class Channels(eqx.Module):
             production: Cross sections times signal strengths [fb], per energy.
             gaps: Mass differences [GeV] that are compressed.
             minimum_weight: Rows below it [fb] are dropped (SModelS ``sigmacut``).
-            num_branches: Bucket for branches.
-            num_levels: Bucket for distinct soft steps.
-            num_rows: Bucket for rows.
-            num_sites: Bucket for sites.
+            buckets: Static sizes; those of branches, feeds, levels, rows and sites count.
         """
-        weights = self.weights(masses, branching_ratios, production, gaps, num_levels)
-        strongest = jnp.maximum(jnp.max(weights.direct), jnp.max(weights.effective))
-        largest = jnp.maximum(weights.full, weights.soft)
-        largest = jnp.maximum(largest, jnp.max(weights.levels.soft, axis=0))
-        branches = pack(largest * strongest >= minimum_weight, num_branches)
-        first, second = (
-            jnp.repeat(branches.index, num_branches),
-            jnp.tile(branches.index, num_branches),
+        gap = masses[self.channel_parent] - masses[self.channel_daughter]
+        is_soft = self.channel_soft & (gap < gaps.largest)
+        step = jnp.zeros((self.num_particles + 1,) * 2, gap.dtype)
+        soft = jnp.where(is_soft, branching_ratios, 0.0)
+        step = step.at[self.channel_parent, self.channel_daughter].add(soft)
+        transition = transitions(step)
+        feeds = self._feeds(production, transition, buckets.feeds)
+        num_pairs = self.pair_production.shape[0]
+        effective = fed(feeds, transition, num_pairs)
+        padded = jnp.concatenate([production, jnp.zeros((1, 2), production.dtype)])
+        direct = padded[self.pair_production]
+
+        strongest = jnp.maximum(jnp.max(direct), jnp.max(effective))
+        index, branches = self._branches(
+            branching_ratios, gap, is_soft, transition, minimum_weight / strongest, buckets.branches
         )
-        both = jnp.repeat(branches.live, num_branches) & jnp.tile(branches.live, num_branches)
-        row = jnp.where(both, self.row_of[first, second], -1)
-        size = row_weight(weights, self.row_pair[row], first, second).total
-        rows = pack((row >= 0) & (jnp.max(size, axis=1) >= minimum_weight), num_rows)
-        first, second, chosen = first[rows.index], second[rows.index], row[rows.index]
-        live_weight = row_weight(weights, self.row_pair[chosen], first, second)
-        number = jnp.where(rows.live, self.row_site[chosen], self.site_class.shape[0])
-        total = jnp.zeros((self.site_class.shape[0], 2), size.dtype)
-        total = total.at[number].add(live_weight.total, mode="drop")
-        packed = pack(jnp.max(total, axis=1) > 0, num_sites)
-        site_weight = jnp.where(packed.live[:, None], total[packed.index], 0.0)
-        apart = rows.live & (jnp.max(live_weight.visible, axis=1) > 0)
-        left = self._compressed_row(weights.steps, gaps, first, second)
+        levels = self._levels(
+            masses, step, feeds, index.index, branches, gaps.largest_unseen, buckets.levels
+        )
+        number = index.index
+        row = self.row_of[number[:, None], number[None, :]]
+        used = (row >= 0) & index.live[:, None] & index.live[None, :]
+        size = size_bound(branches, direct, effective, self.row_pair[row])
+        rows = pack((used & (size >= minimum_weight)).reshape(-1), buckets.rows)
+        first, second = jnp.divmod(rows.index, buckets.branches)
+        row = row[first, second]
+        weight = row_weights(branches, levels, direct, effective, self.row_pair[row], first, second)
+        live = rows.live & (jnp.max(weight.total, axis=1) >= minimum_weight)
+        packed, label = groups(jnp.where(live, self.row_site[row], -1), buckets.sites)
+        empty = jnp.zeros((buckets.sites, 2), weight.total.dtype)
+        site_weight = empty.at[label].add(weight.total, mode="drop")
+        apart = live & (jnp.max(weight.visible, axis=1) > 0)
+        left = self._compressed_row(number, branches, gaps.largest_unseen, first, second)
         compressed = jnp.where(apart & (left >= 0), self.row_site[left], -1)
-        return Sites(
-            packed,
-            site_weight,
-            *families(packed, number, compressed, self.site_class.shape[0]),
-            rows.count,
-            branches.count,
-            weights.levels.count,
+        demand = jnp.stack([index.count, feeds.count, levels.count, rows.count])
+        return Sites(packed, site_weight, *families(packed, label, compressed), demand)
+
+    def _feeds(
+        self,
+        production: Float[Array, "production 2"],
+        transition: Float[Array, "p1 p1"],
+        size: int,
+    ) -> Feeds:
+        """Production modes and the pairs of first visible particles they lead to."""
+        some = jnp.any(production > 0, axis=1)[self.feed_production]
+        reach = transition > 0
+        some &= reach[self.feed_from[:, 0], self.feed_to[:, 0]]
+        some &= reach[self.feed_from[:, 1], self.feed_to[:, 1]]
+        chosen = pack(some, size)
+        index = chosen.index
+        return Feeds(
+            jnp.where(chosen.live, self.feed_pair[index], self.pair_production.shape[0]),
+            production[self.feed_production[index]],
+            self.feed_from[index],
+            self.feed_to[index],
+            chosen.count,
         )
+
+    def _branches(
+        self,
+        branching: Float[Array, " channel"],
+        gap: Float[Array, " channel"],
+        is_soft: Bool[Array, " channel"],
+        transition: Float[Array, "p1 p1"],
+        smallest: Scalar,
+        size: int,
+    ) -> tuple[Packed, Branches]:
+        """Branches with a noticeable branching ratio."""
+        hard = jnp.where(is_soft, 0.0, branching)
+        # Soft steps are left to mass compression: SModelS counts related topologies once.
+        invisible = jnp.zeros(self.num_particles + 1, branching.dtype)
+        invisible = invisible.at[self.channel_parent].add(
+            jnp.where(self.channel_invisible, hard, 0.0)
+        )
+        kinds = jnp.stack([branching, hard, branching - hard], axis=1)
+        kinds = jnp.concatenate([kinds, jnp.ones((1, 3), kinds.dtype)])
+
+        def products(branch: Int[Array, " branch"] | slice) -> Float[Array, "branch 3"]:
+            """Branching ratios of all steps, if all are hard, if all are soft."""
+            ending = self.branch_share[branch] * jnp.where(
+                self.branch_invisible[branch], invisible[self.branch_last[branch]], 1.0
+            )
+            steps = kinds[self.branch_channels[branch]]
+            return ending[:, None] * steps[:, 0] * steps[:, 1]
+
+        def between(branch: Int[Array, " branch"] | slice) -> Float[Array, " branch"]:
+            """Soft decays between the vertices."""
+            ways = transition[self.branch_daughters[branch], self.branch_nodes[branch, 1:]]
+            return ways[:, 0] * ways[:, 1]
+
+        every = slice(None)
+        along = products(every)
+        largest = jnp.maximum(along[:, 1], along[:, 2]) * between(every)
+        largest = jnp.maximum(largest, jnp.where(self.branch_direct, along[:, 0], 0.0))
+        chosen = pack(jax.lax.stop_gradient(largest) >= smallest, size)
+        at = chosen.index
+        along, channels = products(at), self.branch_channels[at]
+        real = channels < gap.shape[0]
+        gaps = jnp.where(real, jnp.concatenate([gap, jnp.zeros(1, gap.dtype)])[channels], -jnp.inf)
+        soft = jnp.concatenate([is_soft, jnp.zeros(1, bool)])[channels]
+        direct = self.branch_direct[at]
+        return chosen, Branches(
+            jnp.where(direct, along[:, 0], 0.0),
+            jnp.where(direct, along[:, 1], 0.0),
+            along[:, 1] * between(at),
+            along[:, 0],
+            jnp.where(self.branch_invisible[at], 0.0, along[:, 2] * between(at)),
+            gaps,
+            soft,
+            jnp.all(soft | ~real, axis=1) & ~self.branch_invisible[at],
+        )
+
+    def _levels(
+        self,
+        masses: Float[Array, " particle"],
+        step: Float[Array, "p1 p1"],
+        feeds: Feeds,
+        branch: Int[Array, " branch"],
+        branches: Branches,
+        largest_unseen: Scalar,
+        size: int,
+    ) -> Levels:
+        """Weights of cascades of soft steps only, for each gap that may be their largest."""
+        heavy, light = self.soft_pairs[:, 0], self.soft_pairs[:, 1]
+        difference = masses[heavy] - masses[light]
+        chosen = pack((step[heavy, light] > 0) & (difference >= largest_unseen), size)
+        level_gap = jnp.where(chosen.live, difference[chosen.index], jnp.nan)
+        padded = jnp.concatenate([masses, jnp.zeros(1, masses.dtype)])
+        distance = padded[:, None] - padded[None, :]
+        # A level is known by its gap: equal gaps make equal levels.
+        same = branches.largest_gap[:, None] == level_gap[None, :]
+        of_branch = jnp.where(jnp.any(same, axis=1), jnp.argmax(same, axis=1), -1)
+        start, stop = self.branch_daughters[branch], self.branch_nodes[branch, 1:]
+
+        def level(largest: Scalar) -> tuple[Float[Array, "pair 2"], Float[Array, " branch"]]:
+            smaller = jnp.where(only_largest_left(distance, largest), step, 0.0)
+            transition = transitions(smaller)
+            between = jnp.prod(transition[start, stop], axis=1)
+            soft = jnp.where(branches.all_soft, branches.every * between, 0.0)
+            return fed(feeds, transition, self.pair_production.shape[0]), soft
+
+        return Levels(of_branch, *jax.vmap(level)(level_gap), chosen.count)
 
     def _compressed_row(
-        self, steps: BranchSteps, gaps: Gaps, first: Int[Array, " row"], second: Int[Array, " row"]
+        self,
+        number: Int[Array, " branch"],
+        branches: Branches,
+        largest_unseen: Scalar,
+        first: Int[Array, " row"],
+        second: Int[Array, " row"],
     ) -> Int[Array, " row"]:
         """Row of two branches without their soft steps; -1 where no map sees it."""
-        largest = jnp.maximum(steps.largest[first], steps.largest[second])
-        nothing_left = steps.all_soft[first] & steps.all_soft[second]
-        nothing_left &= largest >= gaps.largest_unseen
+        largest = jnp.maximum(branches.largest_gap[first], branches.largest_gap[second])
+        nothing_left = branches.all_soft[first] & branches.all_soft[second]
+        nothing_left &= largest >= largest_unseen
 
         def compressed(branch: Int[Array, " row"]) -> Int[Array, " row"]:
-            small = only_largest_left(steps.gap[branch], largest[:, None])
-            removed = steps.soft[branch] & (small | ~nothing_left[:, None])
+            small = only_largest_left(branches.gap[branch], largest[:, None])
+            removed = branches.is_soft[branch] & (small | ~nothing_left[:, None])
             bits = removed.astype(jnp.int32)
-            return self.branch_compressed[branch, bits[:, 0] + 2 * bits[:, 1]]
+            return self.branch_compressed[number[branch], bits[:, 0] + 2 * bits[:, 1]]
 
         one, two = compressed(first), compressed(second)
         # Compression may change which of the first particles has the smaller number.
         row = jnp.maximum(self.row_of[one, two], self.row_of[two, one])
-        changed = (one != first) | (two != second)
+        changed = (one != number[first]) | (two != number[second])
         return jnp.where((one >= 0) & (two >= 0) & changed, row, -1)

@@ -36,22 +36,56 @@ class Gaps(NamedTuple):
     largest_unseen: Scalar
 
 
-class BranchSteps(NamedTuple):
-    """Mass gaps [GeV] along branches.
+class Branches(NamedTuple):
+    """Branching ratios and mass gaps [GeV] of the branches in view.
 
     Attributes:
+        full: Branching ratios of branches whose steps are all visible.
+        hard: The same without steps that mass compression removes.
+        soft: Branching ratios, soft decays between the vertices included.
+        every: Branching ratios of the visible steps, soft or not.
+        bound: No less than in any of the `Levels`; zero unless all steps are soft.
         gap: Of each visible step; minus infinity behind the last.
-        soft: Whether mass compression may remove it.
+        is_soft: Whether mass compression may remove it.
         all_soft: Whether it may remove all.
-        largest: Of all steps.
-        smallest: Of all steps.
     """
 
+    full: Float[Array, " branch"]
+    hard: Float[Array, " branch"]
+    soft: Float[Array, " branch"]
+    every: Float[Array, " branch"]
+    bound: Float[Array, " branch"]
     gap: Float[Array, "branch 2"]
-    soft: Bool[Array, "branch 2"]
+    is_soft: Bool[Array, "branch 2"]
     all_soft: Bool[Array, " branch"]
-    largest: Float[Array, " branch"]
-    smallest: Float[Array, " branch"]
+
+    @property
+    def largest_gap(self) -> Float[Array, " branch"]:
+        """Of all steps; minus infinity without."""
+        return jnp.max(self.gap, axis=1)
+
+    @property
+    def smallest_gap(self) -> Float[Array, " branch"]:
+        """Of all steps; infinity without."""
+        return jnp.min(jnp.where(self.gap > -jnp.inf, self.gap, jnp.inf), axis=1)
+
+
+class Feeds(NamedTuple):
+    """Production modes that lead, by soft decays, to pairs of first visible particles.
+
+    Attributes:
+        pair: Of first visible particles; one past the last where not in use.
+        production: Cross section times signal strength [fb], per energy.
+        start: Particles produced.
+        stop: Particles of the pair.
+        count: Feeds there are.
+    """
+
+    pair: Int[Array, " feed"]
+    production: Float[Array, "feed 2"]
+    start: Int[Array, "feed 2"]
+    stop: Int[Array, "feed 2"]
+    count: Int[Array, ""]
 
 
 class Levels(NamedTuple):
@@ -70,29 +104,7 @@ class Levels(NamedTuple):
     count: Int[Array, ""]
 
 
-class Weights(NamedTuple):
-    """Factors of row weights.
-
-    Attributes:
-        direct: Cross section of the pair itself [fb].
-        effective: The same, and of all that decays softly into it [fb].
-        full: Branching ratios of a branch whose steps are all visible.
-        hard: The same without steps that mass compression removes.
-        soft: Branching ratios of a branch, soft decays between its vertices included.
-        steps: Mass gaps along branches.
-        levels: Of cascades of soft steps only.
-    """
-
-    direct: Float[Array, "pair 2"]
-    effective: Float[Array, "pair 2"]
-    full: Float[Array, " branch"]
-    hard: Float[Array, " branch"]
-    soft: Float[Array, " branch"]
-    steps: BranchSteps
-    levels: Levels
-
-
-class RowWeight(NamedTuple):
+class RowWeights(NamedTuple):
     """Weight of rows [fb], per energy.
 
     Attributes:
@@ -113,6 +125,13 @@ def transitions(step: Float[Array, "p1 p1"]) -> Float[Array, "p1 p1"]:
     return total
 
 
+def fed(feeds: Feeds, transition: Float[Array, "p1 p1"], num_pairs: int) -> Float[Array, "pair 2"]:
+    """Cross sections of pairs, of all that decays into them, by given transitions."""
+    ways = transition[feeds.start, feeds.stop]
+    share = feeds.production * (ways[:, 0] * ways[:, 1])[:, None]
+    return jnp.zeros((num_pairs, 2), share.dtype).at[feeds.pair].add(share, mode="drop")
+
+
 def only_largest_left(
     gap: Float[Array, "*#shape"], largest: Float[Array, "*#shape"] | Scalar
 ) -> Bool[Array, "*shape"]:
@@ -120,49 +139,100 @@ def only_largest_left(
     return gap < LARGEST * largest
 
 
-def row_weight(
-    weights: Weights, pair: Int[Array, " row"], a: Int[Array, " row"], b: Int[Array, " row"]
-) -> RowWeight:
-    """Weights of rows, given their pair and their branches."""
-    compressed = weights.soft[a] * weights.soft[b]
-    full, direct = weights.full[a] * weights.full[b], weights.direct[pair]
-    visible = direct * (full - weights.hard[a] * weights.hard[b])[:, None]
-    total = weights.effective[pair] * compressed[:, None] + visible
-    steps, levels = weights.steps, weights.levels
-    heavier = steps.largest[a] >= steps.largest[b]
-    largest = jnp.where(heavier, steps.largest[a], steps.largest[b])
+def size_bound(
+    branches: Branches,
+    direct: Float[Array, "pair 2"],
+    effective: Float[Array, "pair 2"],
+    pair: Int[Array, "branch branch"],
+) -> Float[Array, "branch branch"]:
+    """No less than the weight of any two branches [fb], at the energy where it is larger."""
+    compressed = branches.soft[:, None] * branches.soft[None, :]
+    compressed += branches.bound[:, None] * branches.bound[None, :]
+    visible = branches.full[:, None] * branches.full[None, :]
+    visible -= branches.hard[:, None] * branches.hard[None, :]
+    produced = jnp.stack([jnp.max(effective, axis=1), jnp.max(direct, axis=1)], axis=1)[pair]
+    return produced[..., 0] * compressed + produced[..., 1] * visible
+
+
+def row_weights(
+    branches: Branches,
+    levels: Levels,
+    direct: Float[Array, "pair 2"],
+    effective: Float[Array, "pair 2"],
+    pair: Int[Array, " row"],
+    a: Int[Array, " row"],
+    b: Int[Array, " row"],
+) -> RowWeights:
+    """Weights of rows, given their pair and their branches.
+
+    Args:
+        branches: In view.
+        levels: Of cascades of soft steps only.
+        direct: Cross section of pairs themselves [fb].
+        effective: The same, and of all that decays softly into them [fb].
+        pair: Of each row.
+        a: First branch of each row, among those in view.
+        b: Second branch.
+    """
+    compressed = branches.soft[a] * branches.soft[b]
+    full = branches.full[a] * branches.full[b]
+    visible = direct[pair] * (full - branches.hard[a] * branches.hard[b])[:, None]
+    total = effective[pair] * compressed[:, None] + visible
+    heavier = branches.largest_gap[a] >= branches.largest_gap[b]
+    largest = jnp.where(heavier, branches.largest_gap[a], branches.largest_gap[b])
     level = jnp.where(heavier, levels.of_branch[a], levels.of_branch[b])
-    smallest = jnp.minimum(steps.smallest[a], steps.smallest[b])
-    apart = (level >= 0) & ~only_largest_left(smallest, largest)
-    partly = (
-        levels.effective[level, pair] * (levels.soft[level, a] * levels.soft[level, b])[:, None]
-    )
-    all_soft = (apart & steps.all_soft[a] & steps.all_soft[b])[:, None]
+    smallest = jnp.minimum(branches.smallest_gap[a], branches.smallest_gap[b])
+    applies = (level >= 0) & ~only_largest_left(smallest, largest)
+    applies &= branches.all_soft[a] & branches.all_soft[b]
+    partly = levels.effective[level, pair]
+    partly *= (levels.soft[level, a] * levels.soft[level, b])[:, None]
     # Those from which nothing is removed are among the visible ones.
-    total = total + jnp.where(all_soft, partly - direct * full[:, None], 0.0)
-    return RowWeight(total, visible)
+    partly = jnp.where(applies[:, None], partly - direct[pair] * full[:, None], 0.0)
+    return RowWeights(total + partly, visible)
+
+
+def groups(label: Int[Array, " row"], size: int) -> tuple[Packed, Int[Array, " row"]]:
+    """Distinct labels in ascending order, and the position of each row's label there.
+
+    Args:
+        label: At least zero; negative where the row is not in use.
+        size: Room for distinct labels.
+
+    Returns:
+        The labels, and positions; beyond the room for rows that are not in use.
+    """
+    beyond = jnp.iinfo(label.dtype).max
+    number = jnp.where(label >= 0, label, beyond)
+    ordered = jnp.sort(number)
+    new = (ordered != jnp.roll(ordered, 1)).at[0].set(True) & (ordered < beyond)
+    place = jnp.where(new, jnp.cumsum(new) - 1, size)
+    distinct = jnp.full(size, beyond, label.dtype).at[place].set(ordered, mode="drop")
+    position = jnp.where(label >= 0, jnp.searchsorted(distinct, number), size)
+    live = distinct < beyond
+    return Packed(jnp.where(live, distinct, 0), live, jnp.sum(new).astype(jnp.int32)), position
 
 
 def families(
-    packed: Packed, site: Int[Array, " row"], compressed: Int[Array, " row"], num_sites: int
+    packed: Packed, position: Int[Array, " row"], compressed: Int[Array, " row"]
 ) -> tuple[Int[Array, " site"], Bool[Array, " site"], Int[Array, ""]]:
     """Sites that show the same cascades, with soft steps and without.
 
     Args:
-        packed: Live sites.
-        site: Site of each row; beyond the last where the row is not in use.
+        packed: Live sites, ascending.
+        position: Of the site of each row among them; beyond the last where not in use.
         compressed: Site of the same cascade compressed, or -1.
-        num_sites: Sites of the table.
 
     Returns:
         Family of each packed site (-1 without), whether it is the compressed one, and
         the number of families.
     """
     size = packed.index.shape[0]
-    number = jnp.where(packed.live, jnp.arange(size), size)
-    position = jnp.full(num_sites, size).at[packed.index].min(number)
-    there = jnp.where(compressed >= 0, position[compressed], size)
-    here = jnp.where(there < size, position.at[site].get(mode="fill", fill_value=size), size)
+    ascending = jnp.where(packed.live, packed.index, jnp.iinfo(packed.index.dtype).max)
+    found = jnp.searchsorted(ascending, compressed)
+    there = jnp.where(
+        (compressed >= 0) & (ascending.at[found].get(mode="clip") == compressed), found, size
+    )
+    here = jnp.where(there < size, position, size)
     other = jnp.full(size, -1).at[here].max(there, mode="drop")
     is_compressed = jnp.zeros(size, bool).at[there].set(True, mode="drop") & (other < 0)
     label = jnp.cumsum(is_compressed) - 1

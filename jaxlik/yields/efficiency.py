@@ -12,20 +12,12 @@ import jax.numpy as jnp
 
 from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from jaxlik.yields.buckets import DEFAULT_BUCKETS, Buckets
 from jaxlik.yields.channels import Channels, Sites
 from jaxlik.yields.compaction import Expanded, expand, pack
 from jaxlik.yields.compression import Gaps
 from jaxlik.yields.interpolation import MAX_EXTRAPOLATION_ERROR, Grids, locate
-from jaxlik.yields.signals import (
-    DEFAULT_BUCKETS,
-    Buckets,
-    Entries,
-    LimitEntries,
-    Maps,
-    Places,
-    Sightings,
-    Signals,
-)
+from jaxlik.yields.signals import Entries, LimitEntries, Maps, Places, Sightings, Signals
 
 MIN_EFFICIENCY = 1e-14
 """Efficiencies below this count as none (SModelS)."""
@@ -66,10 +58,7 @@ class EfficiencyYields(eqx.Module):
             production,
             gaps,
             minimum_weight,
-            num_branches=buckets.branches,
-            num_levels=buckets.levels,
-            num_rows=buckets.rows,
-            num_sites=buckets.sites,
+            buckets,
         )
         label = self.channels.site_class[sites.packed.index]
         first, last = self.maps.class_start[label], self.maps.class_start[label + 1]
@@ -80,9 +69,7 @@ class EfficiencyYields(eqx.Module):
         nothing = jnp.zeros_like(places.count)
         demand = jnp.stack(
             [
-                sites.num_branches,
-                sites.num_levels,
-                sites.num_rows,
+                *sites.demand,
                 sites.packed.count,
                 places.count,
                 entries.count,

@@ -17,7 +17,7 @@ from jaxlik.evaluation import Settings
 from jaxlik.fit.assemble import build_engine
 from jaxlik.physics.model import protomodel_space
 from jaxlik.physics.slha import read_slha
-from jaxlik.yields.signals import Buckets
+from jaxlik.yields.buckets import Buckets
 
 pytestmark = pytest.mark.reference
 
@@ -39,6 +39,7 @@ TOLERANCE = 1e-5
 
 BUCKETS = Buckets(
     branches=96,
+    feeds=128,
     levels=8,
     rows=512,
     sites=256,

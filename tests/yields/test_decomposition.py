@@ -21,9 +21,9 @@ from jaxlik.database.matching import topologies_of
 from jaxlik.database.regions import bracket_terms
 from jaxlik.errors import Status
 from jaxlik.physics.model import ModelPoint, fill_masses, make_space, protomodel_space
+from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.compression import Gaps
-from jaxlik.yields.signals import Buckets
 
 pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
@@ -34,6 +34,7 @@ MINIMUM_WEIGHT = 1e-3
 NUM_MIXED = 12
 BUCKETS = Buckets(
     branches=256,
+    feeds=512,
     levels=16,
     rows=4096,
     sites=2048,

@@ -10,12 +10,12 @@ from jaxlik.database.compile import open_embedded
 from jaxlik.errors import Status
 from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import point_from_dict
+from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.compression import Gaps
-from jaxlik.yields.signals import Buckets
 
 N1, N2, C1, STOP, SQUARK = 1000022, 1000023, 1000024, 1000006, 1000001
-BUCKETS = Buckets().holding([40, 4, 60, 40, 250, 3000, 600, 8, 100, 40, 8])
+BUCKETS = Buckets().holding([40, 64, 4, 60, 40, 250, 3000, 600, 8, 100, 40, 8])
 MODELS = {
     "squark, stop": {
         "masses": {N1: 163.0, SQUARK: 735.0, STOP: 1166.0},
@@ -203,7 +203,9 @@ def test_gradients_are_finite_for_absent_particles(predict, embedded_yields, poi
     assert not np.asarray(gradients[0])[~np.asarray(point.active)].any()
 
 
-@pytest.mark.parametrize("field", ["branches", "rows", "sites", "places", "entries", "limits"])
+@pytest.mark.parametrize(
+    "field", ["branches", "feeds", "rows", "sites", "places", "entries", "limits"]
+)
 def test_small_buckets_are_reported(field, predict, embedded_yields, points):
     small = BUCKETS._replace(**{field: 1})
     point = points["electroweak"]
@@ -221,7 +223,7 @@ def test_large_enough_buckets_do_not_matter(predict, compiled, embedded_yields, 
 
 
 def test_buckets_hold_what_was_demanded():
-    demand = [10, 5, 100, 50, 300, 900, 20, 9, 115, 70, 3]
+    demand = [10, 70, 5, 100, 50, 300, 900, 20, 9, 115, 70, 3]
     grown = Buckets().holding(demand)
     assert all(
         size >= 1.25 * need or size >= need for size, need in zip(grown, demand, strict=True)
