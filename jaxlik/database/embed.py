@@ -23,8 +23,8 @@ from tqdm import tqdm
 from jaxlik.database.compile import load_database
 from jaxlik.database.grids import triangulate
 from jaxlik.database.locator import build_locator
-from jaxlik.database.records import Grid, MapRecord, Result
-from jaxlik.database.snapshot import MapHeader, Snapshot, write_snapshot
+from jaxlik.database.records import Grid, MapHeader, MapRecord, Result
+from jaxlik.database.snapshot import Snapshot, write_snapshot
 from jaxlik.database.thinning import error_scale, interpolate, principal_coordinates, thin
 from jaxlik.errors import DatabaseError
 from jaxlik.physics.cross_sections import reference_cross_sections

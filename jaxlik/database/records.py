@@ -169,3 +169,22 @@ class Result:
     covariance: CovarianceRecord | None = None
     workspaces: tuple[WorkspaceRecord, ...] = ()
     tags: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MapHeader:
+    """A map without its numbers; `start` is its offset in the array ``values``."""
+
+    folder: str
+    region: str | None
+    txname: str
+    quantity: str
+    constraint: str
+    coordinates: tuple[tuple[int, str], ...]
+    grid: int
+    final_state: tuple[str, ...]
+    intermediate_state: str
+    validated: str
+    source: str
+    start: int
+    size: int

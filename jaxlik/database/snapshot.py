@@ -9,12 +9,11 @@ never loaded.
 import hashlib
 import io
 import json
-import math
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,40 +21,15 @@ from typing import Any
 
 import numpy as np
 
+from jaxlik.database.documents import header_from, records_document, result_from
 from jaxlik.database.locator import LocatorArrays
-from jaxlik.database.records import (
-    CountingRecord,
-    CovarianceRecord,
-    MapRecord,
-    Provenance,
-    Result,
-    WorkspaceRecord,
-)
+from jaxlik.database.records import MapHeader, MapRecord, Result, WorkspaceRecord
 from jaxlik.errors import DatabaseError
 
 SCHEMA = "jaxlik/snapshot/1"
 MANIFEST = "manifest.json"
 RECORDS = "records.json"
 DOCUMENTS = "workspaces.json"
-
-
-@dataclass(frozen=True)
-class MapHeader:
-    """A map without its numbers; `start` is its offset in the array ``values``."""
-
-    folder: str
-    region: str | None
-    txname: str
-    quantity: str
-    constraint: str
-    coordinates: tuple[tuple[int, str], ...]
-    grid: int
-    final_state: tuple[str, ...]
-    intermediate_state: str
-    validated: str
-    source: str
-    start: int
-    size: int
 
 
 class Snapshot:
@@ -142,7 +116,7 @@ class Snapshot:
     @cached_property
     def results(self) -> tuple[Result, ...]:
         """Records of all results; workspaces come with `workspaces`."""
-        return tuple(_result_from(entry) for entry in self._document(RECORDS)["results"])
+        return tuple(result_from(entry) for entry in self._document(RECORDS)["results"])
 
     @cached_property
     def workspaces(self) -> tuple[WorkspaceRecord, ...]:
@@ -157,7 +131,7 @@ class Snapshot:
         """Headers of all maps."""
         document = self._document(RECORDS)
         strings = document["strings"]
-        return tuple(_header_from(row, strings) for row in document["maps"])
+        return tuple(header_from(row, strings) for row in document["maps"])
 
     def result(self, folder: str) -> Result:
         """The result of one folder.
@@ -271,7 +245,7 @@ def write_snapshot(
         **(notes or {}),
     }
     documents = {
-        RECORDS: _records_document(results, maps, starts),
+        RECORDS: records_document(results, maps, starts),
         DOCUMENTS: [asdict(w) for result in results for w in result.workspaces],
         MANIFEST: manifest,
     }
@@ -335,129 +309,3 @@ def _summary(result: Result) -> dict[str, Any]:
         "arxiv": p.arxiv,
         "doi": p.doi,
     }
-
-
-def _floats(values: np.ndarray | None) -> list | None:
-    if values is None:
-        return None
-    return _without_nan(values.tolist())
-
-
-def _without_nan(values: Any) -> Any:
-    """Nested lists with ``None`` for what JSON cannot hold."""
-    if isinstance(values, list):
-        return [_without_nan(value) for value in values]
-    return values if math.isfinite(values) else None
-
-
-def _records_document(results: list[Result], maps: list[MapRecord], starts: np.ndarray) -> dict:
-    strings: dict[str, int] = {}
-
-    def intern(text: str) -> int:
-        return strings.setdefault(text, len(strings))
-
-    rows = [
-        [
-            intern(m.folder),
-            None if m.region is None else intern(m.region),
-            intern(m.txname),
-            intern(m.quantity),
-            intern(m.constraint),
-            intern(json.dumps(m.coordinates)),
-            int(m.grid),
-            intern(json.dumps(m.final_state)),
-            intern(m.intermediate_state),
-            intern(m.validated),
-            intern(m.source),
-            int(start),
-            len(m.values),
-        ]
-        for m, start in zip(maps, starts[:-1], strict=True)
-    ]
-    return {
-        "results": [_result_document(result) for result in results],
-        "maps": rows,
-        "strings": list(strings),
-    }
-
-
-def _result_document(result: Result) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "provenance": asdict(result.provenance),
-        "kind": result.kind,
-        "tags": dict(result.tags),
-    }
-    for name in ("counting", "covariance"):
-        record = getattr(result, name)
-        if record is not None:
-            document[name] = {
-                key: _floats(value) if isinstance(value, np.ndarray) else value
-                for key, value in asdict(record).items()
-            }
-    return document
-
-
-def _array(values: list | None) -> np.ndarray | None:
-    return None if values is None else np.array(values, dtype=np.float64)
-
-
-def _result_from(entry: dict[str, Any]) -> Result:
-    counting = covariance = None
-    if "counting" in entry:
-        c = entry["counting"]
-        counting = CountingRecord(
-            c["analysis_id"],
-            tuple(c["region_ids"]),
-            *(
-                np.array([np.nan if v is None else v for v in c[name]], dtype=np.float64)
-                for name in (
-                    "observed background background_error upper_limit upper_limit_expected"
-                ).split()
-            ),
-        )
-    if "covariance" in entry:
-        c = entry["covariance"]
-        covariance = CovarianceRecord(
-            c["analysis_id"],
-            tuple(c["region_ids"]),
-            np.array(c["observed"]),
-            np.array(c["background"]),
-            np.array(c["covariance"]),
-            _array(c["third_moments"]),
-        )
-    return Result(
-        Provenance(**entry["provenance"]), entry["kind"], counting, covariance, (), entry["tags"]
-    )
-
-
-def _header_from(row: list, strings: list[str]) -> MapHeader:
-    (
-        folder,
-        region,
-        tx,
-        quantity,
-        constraint,
-        axes,
-        grid,
-        final,
-        middle,
-        valid,
-        source,
-        start,
-        size,
-    ) = row
-    return MapHeader(
-        strings[folder],
-        None if region is None else strings[region],
-        strings[tx],
-        strings[quantity],
-        strings[constraint],
-        tuple((int(node), name) for node, name in json.loads(strings[axes])),
-        grid,
-        tuple(json.loads(strings[final])),
-        strings[middle],
-        strings[valid],
-        strings[source],
-        start,
-        size,
-    )

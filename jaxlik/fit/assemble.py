@@ -1,5 +1,6 @@
 """From a snapshot to an engine: the composition root of the library (host side)."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,7 +40,8 @@ def build_engine(
         mode: ``default`` or ``protomodels`` (rules of arXiv:2012.12246).
         space: Model space; the protomodel pool, which snapshots are compiled for, by
             default. Another one costs seconds of matching.
-        settings: Numbers of the procedure.
+        settings: Numbers of the procedure; `mass_gap_unseen` is infinite in mode
+            ``protomodels``.
         buckets: Sizes of the packed tables.
         limit_likelihoods: In mode ``protomodels``, whether upper-limit results with
             expected limits enter combinations (they did in 2020, not in 2024).
@@ -53,6 +55,10 @@ def build_engine(
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, wanted one of {MODES}")
     literal = mode == "protomodels"
+    numbers = settings or Settings()
+    if literal:
+        # The rule of SModelS before 3.1.
+        numbers = eqx.tree_at(lambda s: s.mass_gap_unseen, numbers, jnp.asarray(jnp.inf))
     default = protomodel_space()
     space = space or default
     table = None if _same_layout(space, default) else _table_for(snapshot, space)
@@ -69,7 +75,7 @@ def build_engine(
         regions=_regions(snapshot, results, axis),
         joint=_joint_models(results, axis),
         cliques=make_clique_table(overlap_of(candidates)),
-        settings=settings or Settings(),
+        settings=numbers,
         literal=literal,
         num_limit_results=len(limit_results),
         buckets=buckets,

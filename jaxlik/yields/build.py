@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.database.locator import LocatorArrays
-from jaxlik.database.snapshot import MapHeader, Snapshot
+from jaxlik.database.records import MapHeader
+from jaxlik.database.snapshot import Snapshot
 from jaxlik.database.table import ChannelTable
 from jaxlik.database.text_format import PROMPT_COORDINATE
 from jaxlik.physics.model import ModelSpace

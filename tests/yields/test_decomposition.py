@@ -267,7 +267,7 @@ def test_weights_of_all_topologies_are_those_of_smodels(name, space, apart):
 def remembered_originals(monkeypatch):
     """SModelS with the relation between topologies as it is meant.
 
-    A topology that two production modes share is a sum; SModelS 3.1.1 forgets that it is
+    A topology that two production modes share is a sum; SModelS 3.2.1 forgets that it is
     its own ancestor, and then counts it beside its compressed copy.
     """
     before = TopologyDict.setSMSAncestors
