@@ -138,7 +138,7 @@ def _with_buckets(engine: Engine, buckets: Buckets) -> Engine:
 
 def _tight(demand: np.ndarray) -> Buckets:
     """The largest need of the batch, rounded up to full vectors."""
-    return Buckets(*(max(8, -(-int(need) // 8) * 8) for need in demand))
+    return Buckets(*(-(-int(need) // 8) * 8 if need > 2 else 2 for need in demand))
 
 
 def time_jaxlik(engine: Engine, point: ModelPoint, size: int) -> dict[str, object]:

@@ -15,7 +15,6 @@ from jaxlik.combination.joint import (
     Heights,
     hermite,
     hermite_curvature,
-    maximise_hermite,
     newton_move,
 )
 from jaxlik.inference.asymptotics import log_cls
@@ -34,7 +33,7 @@ class CombinedLimit(NamedTuple):
     Attributes:
         members: Candidates in the combination; none if nothing is sensitive.
         mu_max: Smallest mu that is excluded; `inf` if none is within the nodes.
-        mu_best: Where the combination's likelihood is largest below `mu_max`.
+        mu_best: Where on the grid the combination's likelihood is largest below `mu_max`.
         curvature: Second derivative of the combination's likelihood ratio at `mu_best`.
         grid: Values of mu.
         log_cls: ln CLs at these values.
@@ -89,9 +88,7 @@ def combined_limit(
     grid = jnp.linspace(0.0, 1.0, GRID_SIZE) * nodes[-1]
     data = hermite(nodes, sums[0][:, None], sums[1][:, None], grid)[:, 0]
     asimov = hermite(nodes, sums[2][:, None], sums[3][:, None], grid)[:, 0]
-    peak = maximise_hermite(nodes, sums[0], sums[1], nodes[-1])
     largest = lax.associative_scan(jnp.maximum, data)
-    largest = jnp.where(grid > peak.mu_hat, jnp.maximum(largest, peak.value), largest)
     logs = jax.vmap(log_cls)(largest - data, jnp.maximum(asimov, 0.0))
     below = logs < jnp.log(EXCLUDED_CLS)
     after = jnp.argmax(below)
@@ -101,9 +98,10 @@ def combined_limit(
     excess = jnp.log(EXCLUDED_CLS) - logs[before]
     crossing = grid[before] + excess / jnp.where(slope < 0, slope, -1.0)
     excluded = jnp.any(below) & jnp.any(members)
-    curvature = hermite_curvature(nodes, sums[0][:, None], sums[1][:, None], peak.mu_hat)[0]
     limit = jnp.where(excluded, crossing, jnp.inf)
-    return CombinedLimit(members, limit, peak.mu_hat, curvature, grid, logs)
+    best = grid[jnp.argmax(jnp.where(jnp.arange(GRID_SIZE) <= before, data, -jnp.inf))]
+    curvature = hermite_curvature(nodes, sums[0][:, None], sums[1][:, None], best)[0]
+    return CombinedLimit(members, limit, best, curvature, grid, logs)
 
 
 def moving_limit(

@@ -24,13 +24,13 @@ class Buckets(NamedTuple):
 
     branches: int = 48
     feeds: int = 64
-    levels: int = 4
+    levels: int = 2
     rows: int = 96
     sites: int = 48
     places: int = 256
     entries: int = 768
     off_plane: int = 128
-    families: int = 8
+    families: int = 4
     limits: int = 112
     groups: int = 64
     members: int = 6
@@ -50,8 +50,8 @@ DEFAULT_BUCKETS = Buckets()
 
 
 def _round_up(need: int) -> int:
-    """The next of 8, 12, 16, 24, 32, 48, ..."""
-    size = 8
+    """The next of 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    size = 2
     while size < need:
         size += size // 2 if size & (size - 1) == 0 else size // 3
     return size
