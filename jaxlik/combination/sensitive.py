@@ -14,7 +14,6 @@ from jaxlik.combination.cliques import CliqueTable, choose, restrict
 from jaxlik.combination.joint import (
     Heights,
     hermite,
-    hermite_curvature,
     newton_move,
 )
 from jaxlik.inference.asymptotics import log_cls
@@ -33,7 +32,7 @@ class CombinedLimit(NamedTuple):
     Attributes:
         members: Candidates in the combination; none if nothing is sensitive.
         mu_max: Smallest mu that is excluded; `inf` if none is within the nodes.
-        mu_best: Where on the grid the combination's likelihood is largest below `mu_max`.
+        mu_best: Where the combination's likelihood is largest below `mu_max`.
         curvature: Second derivative of the combination's likelihood ratio at `mu_best`.
         grid: Values of mu.
         log_cls: ln CLs at these values.
@@ -99,8 +98,14 @@ def combined_limit(
     crossing = grid[before] + excess / jnp.where(slope < 0, slope, -1.0)
     excluded = jnp.any(below) & jnp.any(members)
     limit = jnp.where(excluded, crossing, jnp.inf)
-    best = grid[jnp.argmax(jnp.where(jnp.arange(GRID_SIZE) <= before, data, -jnp.inf))]
-    curvature = hermite_curvature(nodes, sums[0][:, None], sums[1][:, None], best)[0]
+    top = jnp.argmax(jnp.where(jnp.arange(GRID_SIZE) <= before, data, -jnp.inf))
+    middle = jnp.clip(top, 1, GRID_SIZE - 2)
+    left, centre, right = data[middle - 1], data[middle], data[middle + 1]
+    step = jnp.where(width > 0, width, 1.0)
+    curvature = (left - 2 * centre + right) / step**2
+    best = grid[middle] + newton_move(
+        (right - left) / (2 * step), curvature, grid[middle], grid[-1]
+    )
     return CombinedLimit(members, limit, best, curvature, grid, logs)
 
 
