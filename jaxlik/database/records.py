@@ -94,6 +94,66 @@ class WorkspaceRecord:
 
 
 @dataclass(frozen=True)
+class HistFactoryRecord:
+    """A HistFactory model as arrays; a *cell* is one sample in one bin.
+
+    The rate of a cell is (nominal + additive shifts) times factors. A *block* is one
+    sample in one channel. Padding of `factors` points one past the last parameter.
+
+    Attributes:
+        name: For messages.
+        channels: Names, in the order of the document.
+        channel_bins: First and one past the last bin of each channel.
+        samples: (channel, sample) of each block.
+        parameters: Names; bin-wise ones are numbered.
+        kinds: ``normal``, ``poisson`` or ``free``, the constraint of each parameter.
+        init: Where fits start.
+        lower: Bounds.
+        upper: Bounds.
+        fixed: Parameters that fits leave at `init`.
+        centre: Auxiliary data of constrained parameters.
+        width: Standard deviation of normal constraints; rate of Poisson ones at 1.
+        nominal: Events of each cell.
+        cell_bin: Bin of each cell.
+        cell_block: Block of each cell.
+        up: Shift of each cell at +1 of each parameter (histosys).
+        down: Shift at -1, with the sign that makes it equal to `up` where symmetric.
+        entry_block: Block that each normsys scales.
+        entry_parameter: Its parameter.
+        entry_high: Factor at +1.
+        entry_low: Factor at -1.
+        factors: Parameters that multiply each cell.
+        observed: Events in each bin.
+        poi: Parameter of interest, -1 without.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    channel_bins: tuple[tuple[int, int], ...]
+    samples: tuple[tuple[str, str], ...]
+    parameters: tuple[str, ...]
+    kinds: tuple[str, ...]
+    init: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    fixed: np.ndarray
+    centre: np.ndarray
+    width: np.ndarray
+    nominal: np.ndarray
+    cell_bin: np.ndarray
+    cell_block: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    entry_block: np.ndarray
+    entry_parameter: np.ndarray
+    entry_high: np.ndarray
+    entry_low: np.ndarray
+    factors: np.ndarray
+    observed: np.ndarray
+    poi: int
+
+
+@dataclass(frozen=True)
 class UpperLimitRecord:
     """Observed and expected upper limit on one cross section [fb] at one model point."""
 

@@ -82,9 +82,14 @@ def expected_cls(statistic_asimov: Scalar) -> Float[Array, " band"]:
 
     Phi(N - sqrt(q_A)) / Phi(N): the data fluctuate by N standard deviations towards signal.
     """
+    return jnp.exp(log_expected_cls(statistic_asimov))
+
+
+def log_expected_cls(statistic_asimov: Scalar) -> Float[Array, " band"]:
+    """Logarithm of `expected_cls`, finite where it underflows."""
     sigmas = jnp.asarray(BAND_SIGMAS)
     root = jnp.broadcast_to(_safe_sqrt(statistic_asimov), sigmas.shape)
-    return jnp.exp(log_ndtr(sigmas - root, _SERIES_ORDER) - log_ndtr(sigmas, _SERIES_ORDER))
+    return log_ndtr(sigmas - root, _SERIES_ORDER) - log_ndtr(sigmas, _SERIES_ORDER)
 
 
 def hypothesis_test(

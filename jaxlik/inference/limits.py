@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.errors import Status, merge_status
-from jaxlik.inference.asymptotics import BAND_SIGMAS, expected_cls, log_cls
+from jaxlik.inference.asymptotics import BAND_SIGMAS, log_cls, log_expected_cls
 from jaxlik.inference.mle import MaximumLikelihood, fit_mu
 from jaxlik.inference.newton import first_zero_above, implicit_root
 from jaxlik.inference.test_statistics import q_mu_tilde, t_mu
@@ -98,8 +98,7 @@ def expected_band(
 
     def one(position):
         def excess(mu):
-            band = expected_cls(t_mu(mu, asimov_fn, best))
-            return jnp.log(jnp.maximum(band[position], 1e-300)) - target
+            return log_expected_cls(t_mu(mu, asimov_fn, best))[position] - target
 
         limit, status = _solve(excess, best.mu_hat, scale, max_steps)
         return limit, status == Status.success

@@ -1,0 +1,253 @@
+"""Fits, tests and limits of HistFactory workspaces, driven from the host.
+
+One compiled program, a certified fit with some parameters fixed, serves every question:
+which parameters are fixed, at which values, on which data are arguments. Nothing compiles
+when mu, the data, a patch or the workspace (of the same bucket) change.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlik.errors import ConvergenceError, Status
+from jaxlik.inference.asymptotics import log_cls, log_expected_cls
+from jaxlik.inference.bounded import minimise_bounded
+from jaxlik.statmodels.histfactory import Data, HistFactory
+from jaxlik.typing import Array, Bool, Float, Scalar
+
+FIRST_MU, GROWTH = 0.02, 1.4
+"""Where the search for a limit begins, and how it goes on: always upward from small mu."""
+
+ROOT_TOLERANCE = 1e-9
+"""Of ln CLs at a limit."""
+
+MAX_STEPS = 200
+
+
+class WorkspaceFit(NamedTuple):
+    """Parameters at the minimum of -2 ln L.
+
+    Attributes:
+        parameters: On the padded axis.
+        twice_nll: Deviance form.
+        slope: Of twice_nll in every parameter; zero where it is free.
+        certificate: Largest component of the projected gradient of -ln L.
+        num_steps: Newton steps.
+        status: Why the numbers should not be used, if so.
+    """
+
+    parameters: Float[Array, " parameter"]
+    twice_nll: Scalar
+    slope: Float[Array, " parameter"]
+    certificate: Scalar
+    num_steps: Array
+    status: Status
+
+
+class Test(NamedTuple):
+    """Asymptotic test of one mu.
+
+    Attributes:
+        mu: Tested.
+        statistic: q~_mu on the data.
+        statistic_asimov: On Asimov data of the background fitted at mu = 0.
+        log_cls: Logarithm of CLs.
+        log_band: The same expected at -2, -1, 0, 1, 2 sigma, increasing.
+        slope: Derivative of `statistic` in mu.
+        slope_asimov: Derivative of `statistic_asimov`.
+    """
+
+    mu: float
+    statistic: float
+    statistic_asimov: float
+    log_cls: float
+    log_band: np.ndarray
+    slope: float
+    slope_asimov: float
+
+
+@eqx.filter_jit
+def fit_parameters(
+    model: HistFactory,
+    data: Data,
+    fixed: Bool[Array, " parameter"],
+    start: Float[Array, " parameter"],
+) -> WorkspaceFit:
+    """The parameters that describe data best, those that are fixed staying at the start."""
+    found = minimise_bounded(
+        lambda parameters: model.expand(parameters, data),
+        start,
+        model.lower,
+        model.upper,
+        fixed,
+        model.scale,
+    )
+    slope = 2 * model.expand(found.position, data).gradient
+    return WorkspaceFit(
+        found.position, 2 * found.value, slope, found.certificate, found.num_steps, found.status
+    )
+
+
+@eqx.filter_jit
+def asimov_data(model: HistFactory, parameters: Float[Array, " parameter"]) -> Data:
+    """Data, auxiliary ones included, that equal their expectation."""
+    centre = jnp.where(model.poisson, model.width * parameters, parameters)
+    return Data(model.expected(parameters), jnp.where(model.normal | model.poisson, centre, 0.0))
+
+
+class WorkspaceAnalysis:
+    """Everything asked of one workspace and one parameter of interest.
+
+    Attributes:
+        model: The packed workspace.
+        poi: Position of the parameter of interest.
+        best: Fit with mu free, not below zero.
+        null: Fit at mu = 0.
+        asimov: Background-only Asimov data, from `null`.
+    """
+
+    def __init__(self, model: HistFactory, poi: int, data: Data | None = None):
+        bounds = (jnp.maximum(model.lower[poi], 0.0), jnp.inf)
+        self.model = eqx.tree_at(
+            lambda m: (m.lower, m.upper),
+            model,
+            (model.lower.at[poi].set(bounds[0]), model.upper.at[poi].set(bounds[1])),
+        )
+        self.poi = poi
+        self.data = model.data if data is None else data
+        self.held = model.fixed.at[poi].set(True)
+        self.null = self._fit(self.data, 0.0, None)
+        self.best = self._best(self.data)
+        self.asimov = asimov_data(self.model, self.null.parameters)
+        self._last: dict[str, list[WorkspaceFit]] = {"data": [self.null], "asimov": []}
+
+    def _best(self, data: Data) -> WorkspaceFit:
+        """Free fit; from the null fit as well as from the default start."""
+        free = self.model.fixed.at[self.poi].set(False)
+        tries = [
+            fit_parameters(self.model, data, free, start)
+            for start in (self.null.parameters.at[self.poi].set(0.1), self.model.init)
+        ]
+        return _lowest(tries)
+
+    def _fit(self, data: Data, mu: float, start: Array | None) -> WorkspaceFit:
+        """Fit at one mu, from a neighbour or else from the default start."""
+        first = self.model.init if start is None else start
+        found = fit_parameters(self.model, data, self.held, first.at[self.poi].set(mu))
+        if start is not None and not bool(found.status == Status.success):
+            again = self.model.init.at[self.poi].set(mu)
+            found = _lowest([found, fit_parameters(self.model, data, self.held, again)])
+        return found
+
+    def test(self, mu: float) -> Test:
+        """q~_mu, CLs and its band at one mu."""
+        near = self._fit(self.data, mu, self._nearest("data", mu))
+        expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
+        self._last["data"].append(near)
+        self._last["asimov"].append(expected)
+        for fit in (near, expected):
+            if not bool(fit.status == Status.success):
+                raise ConvergenceError(
+                    f"fit at mu = {mu:g}: projected gradient {float(fit.certificate):.1e} after "
+                    f"{int(fit.num_steps)} steps, wanted below 1e-6; scale the signal so that mu "
+                    "is near one"
+                )
+        above = mu >= float(self.best.parameters[self.poi])
+        statistic = max(float(near.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
+        statistic_asimov = max(float(expected.twice_nll), 0.0)
+        observed, band = _log_p(statistic, statistic_asimov)
+        return Test(
+            mu,
+            statistic,
+            statistic_asimov,
+            float(observed),
+            np.asarray(band),
+            float(near.slope[self.poi]) if above else 0.0,
+            float(expected.slope[self.poi]),
+        )
+
+    def _nearest(self, key: str, mu: float) -> Array:
+        fits = self._last[key] or [self.null]
+        return min(fits, key=lambda f: abs(float(f.parameters[self.poi]) - mu)).parameters
+
+    def upper_limits(self, level: float = 0.95) -> tuple[float, np.ndarray]:
+        """Observed limit on mu, and the expected ones at -2 ... 2 sigma, increasing.
+
+        Raises:
+            ConvergenceError: CLs never falls to the target, or a root is not one.
+        """
+        target = math.log1p(-level)
+        tests = [self.test(FIRST_MU)]
+        while max(tests[-1].log_cls, float(tests[-1].log_band[-1])) > target:
+            if tests[-1].mu > 1e9:
+                raise ConvergenceError(
+                    f"CLs is {math.exp(tests[-1].log_cls):.3g} at mu = {tests[-1].mu:.3g}, "
+                    f"wanted {1 - level:.3g}; the workspace does not constrain the signal"
+                )
+            tests.append(self.test(_next_mu(tests[-1], target)))
+        observed = self._root(tests, lambda t: t.log_cls, target)
+        band = [self._root(tests, lambda t, k=k: float(t.log_band[k]), target) for k in range(5)]
+        return observed, np.array(band)
+
+    def _root(self, tests: list[Test], value: Callable[[Test], float], target: float) -> float:
+        """Where a falling function of mu meets the target; every test made is kept."""
+        for _ in range(60):
+            tests.sort(key=lambda t: t.mu)
+            over = [t for t in tests if value(t) > target]
+            under = [t for t in tests if value(t) <= target]
+            low = over[-1] if over else None
+            high = next((t for t in under if low is None or t.mu > low.mu), None)
+            if low is None or high is None:
+                mu = 0.5 * tests[0].mu if low is None else GROWTH * tests[-1].mu
+                tests.append(self.test(mu))
+                continue
+            mu = _secant(tests, value, target, low, high)
+            new = self.test(mu)
+            tests.append(new)
+            if abs(value(new) - target) < ROOT_TOLERANCE or high.mu - low.mu < 1e-13 * high.mu:
+                break
+        if abs(value(new) - target) > 1e-6:
+            raise ConvergenceError(
+                f"limit near mu = {mu:g}: ln CLs is off its target by {value(new) - target:.1e}"
+            )
+        return mu
+
+
+def _secant(
+    tests: list[Test], value: Callable[[Test], float], target: float, low: Test, high: Test
+) -> float:
+    """Inverse interpolation through the points nearest in value, kept inside the bracket."""
+    near = sorted(tests, key=lambda t: abs(value(t) - target))[:3]
+    x, y = np.array([t.mu for t in near]), np.array([value(t) - target for t in near])
+    mu = math.nan
+    if len(near) == 3 and len(set(y)) == 3:
+        weights = [np.prod([y[j] / (y[j] - y[i]) for j in range(3) if j != i]) for i in range(3)]
+        mu = float(np.dot(weights, x))
+    if not low.mu < mu < high.mu:
+        a, b = value(low) - target, value(high) - target
+        mu = low.mu + (high.mu - low.mu) * a / (a - b)
+    if not low.mu < mu < high.mu:
+        mu = 0.5 * (low.mu + high.mu)
+    return mu
+
+
+def _next_mu(test: Test, target: float) -> float:
+    """Upward by at least the growth factor; faster while CLs is far from the target."""
+    far = test.log_cls > 0.1 * target and test.statistic_asimov < 0.1
+    return test.mu * (4.0 if far else GROWTH)
+
+
+@jax.jit
+def _log_p(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, Float[Array, " band"]]:
+    return log_cls(statistic, statistic_asimov), log_expected_cls(statistic_asimov)
+
+
+def _lowest(fits: list[WorkspaceFit]) -> WorkspaceFit:
+    """The lowest certified fit; the lowest of all if none is."""
+    good = [f for f in fits if bool(f.status == Status.success)]
+    return min(good or fits, key=lambda f: float(f.twice_nll))
