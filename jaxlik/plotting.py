@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[tuple[int, ...], str]] = {
 OBSERVED, EXPECTED, LIMIT = "#2166ac", "#f4a582", "#b2182b"
 MAX_BARS = 12
 MAX_NAME = 44
+MAX_PULLS, MAX_CORRELATED = 40, 25
 DPI = 150
 
 
@@ -211,7 +212,7 @@ def r_values(
         label="expected",
     )
     axes.axvline(threshold, color=LIMIT, lw=1.4, ls="--", label=f"excluded above {threshold:g}")
-    short = [name if len(name) <= MAX_NAME else name[: MAX_NAME - 2] + ".." for name in names]
+    short = [_clipped(name) for name in names]
     axes.set_yticks(places, short[:count], fontsize=8)
     axes.set_ylim(max(count, 1) - 0.45, -0.55)
     longest = max([threshold, *observed[:count], *(expected[i] or 0.0 for i in known)])
@@ -252,6 +253,114 @@ def history(
     axes.set_ylabel("best test statistic K")
     axes.grid(alpha=0.3)
     return axes
+
+
+def pulls(
+    names: Sequence[str],
+    values: Sequence[float],
+    errors: Sequence[float],
+    axes: "Axes | None" = None,
+) -> "Axes":
+    """Pulls of constrained parameters, the largest first, with their uncertainties.
+
+    Args:
+        names: Of the parameters.
+        values: Pulls in standard deviations of the constraint.
+        errors: Uncertainties after the fit in the same unit.
+        axes: Where to draw; new ones by default.
+    """
+    order = np.argsort(-np.abs(np.asarray(values, dtype=float)), kind="stable")[:MAX_PULLS]
+    axes = axes or new_axes(6.4, 1.3 + 0.19 * max(len(order), 3))
+    places = np.arange(len(order))
+    axes.axvspan(-2, 2, color="#fee391", alpha=0.5, lw=0)
+    axes.axvspan(-1, 1, color="#a1d99b", alpha=0.7, lw=0)
+    axes.axvline(0, color="0.4", lw=0.8)
+    axes.errorbar(
+        np.asarray(values)[order],
+        places,
+        xerr=np.asarray(errors)[order],
+        fmt="o",
+        color="black",
+        ms=3.5,
+        lw=1,
+    )
+    axes.set_yticks(places, [_clipped(names[int(i)]) for i in order], fontsize=7)
+    axes.set_ylim(max(len(order), 1) - 0.4, -0.6)
+    reach = max([2.3, *(1.05 * (np.abs(values) + np.asarray(errors)))])
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel("pull [σ]")
+    if len(values) > len(order):
+        axes.set_title(f"{len(order)} largest of {len(values)}", fontsize=8)
+    return axes
+
+
+def correlations(names: Sequence[str], matrix: np.ndarray, axes: "Axes | None" = None) -> "Axes":
+    """Correlations of those parameters that are correlated most.
+
+    Args:
+        names: Of the parameters.
+        matrix: Correlation matrix.
+        axes: Where to draw; new ones by default.
+    """
+    apart = np.abs(matrix - np.diag(np.diagonal(matrix))).max(axis=1)
+    chosen = np.sort(np.argsort(-apart, kind="stable")[:MAX_CORRELATED])
+    size = max(3.6, 1.8 + 0.24 * len(chosen))
+    axes = axes or new_axes(size + 0.8, size)
+    image = axes.imshow(matrix[np.ix_(chosen, chosen)], cmap="RdBu_r", vmin=-1, vmax=1)
+    labels = [_clipped(names[int(i)]) for i in chosen]
+    axes.set_xticks(np.arange(len(chosen)), labels, rotation=90, fontsize=7)
+    axes.set_yticks(np.arange(len(chosen)), labels, fontsize=7)
+    figure: Figure = axes.figure  # type: ignore[assignment]
+    figure.colorbar(image, ax=axes, label="correlation", shrink=0.8)
+    if len(names) > len(chosen):
+        axes.set_title(f"{len(chosen)} most correlated of {len(names)}", fontsize=8)
+    return axes
+
+
+def profile_scan(
+    mu: np.ndarray,
+    values: np.ndarray,
+    axes: "Axes | None" = None,
+    *,
+    mu_hat: float,
+    limit: float,
+) -> "Axes":
+    """-2 ln of the profile likelihood ratio against mu.
+
+    Args:
+        mu: Signal strengths.
+        values: -2 ln [L(mu)/L(mu_hat)] at these.
+        axes: Where to draw; new ones by default.
+        mu_hat: Best signal strength.
+        limit: Observed upper limit on mu.
+    """
+    axes = axes or new_axes()
+    axes.plot(mu, values, color=OBSERVED, lw=2)
+    for height, label in ((1.0, "1 σ"), (4.0, "2 σ")):
+        axes.axhline(height, color="0.6", lw=0.8, ls=":")
+        axes.annotate(
+            label,
+            (mu[-1], height),
+            xytext=(-4, 1),
+            textcoords="offset points",
+            fontsize=8,
+            color="0.4",
+            ha="right",
+        )
+    axes.plot(
+        [mu_hat], [0.0], "o", color="black", clip_on=False, label=rf"$\hat\mu$ = {mu_hat:.3g}"
+    )
+    axes.axvline(limit, color=LIMIT, lw=1.4, ls="--", label=f"upper limit {limit:.3g}")
+    axes.set_xlim(0.0, float(mu[-1]))
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel(r"signal strength $\mu$")
+    axes.set_ylabel(r"$-2\,\ln\,[L(\mu)/L(\hat\mu)]$")
+    axes.legend(frameon=False)
+    return axes
+
+
+def _clipped(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 2] + ".."
 
 
 def write(draw_fn: Callable[[], "Axes"], path: Path) -> Path:

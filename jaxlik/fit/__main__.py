@@ -14,6 +14,7 @@ PROGRAM = "python -m jaxlik.fit"
 
 COMMANDS = {
     "build": "search for the model that describes all results best (the default)",
+    "workspace": "fit a HistFactory workspace (pyhf JSON): parameters, CLs, limits",
     "snapshot": "compile a database and list what is in it",
 }
 """Modules of `jaxlik.fit.commands`; each has `parse(arguments)` and `run(parsed)`."""

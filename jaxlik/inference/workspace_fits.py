@@ -18,6 +18,7 @@ from jaxlik.errors import ConvergenceError, Status
 from jaxlik.inference.asymptotics import log_cls, log_expected_cls
 from jaxlik.inference.bounded import minimise_bounded
 from jaxlik.statmodels.histfactory import Data, HistFactory
+from jaxlik.statmodels.linear import inverse
 from jaxlik.typing import Array, Bool, Float, Scalar
 
 FIRST_MU, GROWTH = 0.02, 1.4
@@ -100,6 +101,22 @@ def asimov_data(model: HistFactory, parameters: Float[Array, " parameter"]) -> D
     return Data(model.expected(parameters), jnp.where(model.normal | model.poisson, centre, 0.0))
 
 
+@eqx.filter_jit
+def covariance(
+    model: HistFactory, fit: WorkspaceFit, data: Data | None = None
+) -> Float[Array, "parameter parameter"]:
+    """Inverse of the Hessian of -ln L over the parameters that are free to move.
+
+    Zero for fixed parameters and for those a bound holds.
+    """
+    position = fit.parameters
+    held = model.fixed | (position <= model.lower) | (position >= model.upper)
+    both = held[:, None] | held[None, :]
+    hessian = jnp.where(both, 0.0, model.expand(position, data).hessian)
+    inverted = inverse(hessian + jnp.diag(jnp.where(held, 1.0, 0.0)))
+    return jnp.where(both, 0.0, inverted)
+
+
 class WorkspaceAnalysis:
     """Everything asked of one workspace and one parameter of interest.
 
@@ -146,9 +163,8 @@ class WorkspaceAnalysis:
 
     def test(self, mu: float) -> Test:
         """q~_mu, CLs and its band at one mu."""
-        near = self._fit(self.data, mu, self._nearest("data", mu))
+        near = self.fit_at(mu)
         expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
-        self._last["data"].append(near)
         self._last["asimov"].append(expected)
         for fit in (near, expected):
             if not bool(fit.status == Status.success):
@@ -170,6 +186,12 @@ class WorkspaceAnalysis:
             float(near.slope[self.poi]) if above else 0.0,
             float(expected.slope[self.poi]),
         )
+
+    def fit_at(self, mu: float) -> WorkspaceFit:
+        """Fit to the data at one mu."""
+        found = self._fit(self.data, mu, self._nearest("data", mu))
+        self._last["data"].append(found)
+        return found
 
     def _nearest(self, key: str, mu: float) -> Array:
         fits = self._last[key] or [self.null]

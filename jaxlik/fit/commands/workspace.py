@@ -1,0 +1,106 @@
+"""`workspace`: fit, CLs and limits of a HistFactory workspace (pyhf JSON).
+
+The JSON document `jaxlik/workspace/1` holds ``poi``, ``mu``, ``fit`` (``twice_nll`` with all
+constants, as pyhf's -2 logpdf; ``parameters`` with ``value``, ``error``, ``pull``, ``at_bound``;
+``mu_hat``, ``mu_error``, ``status``, ``gradient_norm``), ``fixed`` (``twice_nll`` at mu), ``cls``
+and ``upper_limit`` (``observed``, ``expected`` at -2, -1, 0, 1, 2 sigma) and ``discovery`` (``q0``,
+``significance``). Without a parameter of interest everything but ``fit`` is null.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxlik.errors import ConfigError
+from jaxlik.fit.console import Console, terminal_width
+from jaxlik.fit.report import duration
+
+SCHEMA = "jaxlik/workspace/1"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Fit a pyhf workspace: best parameters, CLs, upper limits, discovery significance.
+
+    Attributes:
+        file: Workspace (pyhf JSON).
+        patch: JSON patches or patch sets that add the signal, applied in order.
+        patch_name: Which patch of a patch set.
+        measurement: Name of the measurement; the first one by default.
+        poi: Parameter of interest; that of the measurement by default.
+        mu: Signal strength to test.
+        level: Confidence level of limits.
+        output: Folder for figures: pulls, correlations, scan of the likelihood.
+        json: Write the results as JSON to this file, or to standard output for `-`.
+        quiet: Print only the result.
+        verbose: Print more about what happens.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    patch: tuple[Path, ...] = field(default=())
+    patch_name: str | None = None
+    measurement: str | None = None
+    poi: str | None = None
+    mu: float = 1.0
+    level: float = 0.95
+    output: Path | None = None
+    json: str | None = None
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+def parse(given: Sequence[str]) -> Arguments:
+    """Resolve the command line."""
+    return tyro.cli(Arguments, prog="python -m jaxlik.fit workspace", args=list(given))
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out the command; returns the exit code.
+
+    Raises:
+        WorkspaceError: an invalid workspace or patch.
+        ConfigError: numbers out of range, or no such parameter of interest.
+        ConvergenceError: a fit that did not converge.
+    """
+    from jaxlik.database.workspace import flatten_workspace, read_workspace
+    from jaxlik.database.workspace_patch import apply_patch, read_json
+    from jaxlik.fit.runtime import prepare
+    from jaxlik.fit.workspace_report import workspace_report
+
+    if not 0 < arguments.level < 1:
+        raise ConfigError(f"--level is {arguments.level:g}, wanted a number between 0 and 1")
+    if not arguments.mu >= 0:
+        raise ConfigError(f"--mu is {arguments.mu:g}, wanted a number that is not negative")
+    console = Console(arguments.json, arguments.quiet)
+    started = time.perf_counter()
+    name = str(arguments.file)
+    document = read_workspace(read_json(arguments.file), name=name)
+    for patch in arguments.patch:
+        content = read_json(patch)
+        document = apply_patch(document, content, name=str(patch), member=arguments.patch_name)
+    which = 0 if arguments.measurement is None else arguments.measurement
+    record = flatten_workspace(document, measurement=which, poi=arguments.poi, name=name)
+    if arguments.poi is not None and record.poi < 0:
+        raise ConfigError(
+            f"--poi is {arguments.poi!r}, wanted a parameter of the workspace, such as "
+            + ", ".join(record.parameters[:5])
+        )
+    console.note(
+        f"{name}: {len(record.channels)} channels, {len(record.observed)} bins, "
+        f"{len(record.parameters)} parameters"
+    )
+    prepare(quiet=arguments.quiet, verbose=arguments.verbose)
+    from jaxlik.fit.workspace_summary import analyse, draw
+
+    result = analyse(record, mu=arguments.mu, level=arguments.level, console=console)
+    console.show(workspace_report(result.document, terminal_width()))
+    if arguments.output is not None:
+        for path in draw(result, arguments.output):
+            console.note(f"figure {path}")
+    console.note(f"done in {duration(time.perf_counter() - started)}")
+    console.document(result.document)
+    return 0
