@@ -1,8 +1,10 @@
 """Fixtures shared by all tests: double precision, and the reference data."""
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -61,3 +63,28 @@ def snapshot(reference) -> Snapshot:
     """Database 3.0.0, compiled into the cache of the user at most once per machine."""
     with exclusive("test-database-3.0.0"):
         return load_database(reference / "data" / "smodels-database-3.0.0.tar.xz", quiet=True)
+
+
+@pytest.fixture(scope="session")
+def workspace_of(reference) -> Callable[[str], tuple[dict, dict]]:
+    """From ``FOLDER/FILE``, without ATLAS-SUSY and .json, to the golden file and the workspace."""
+    golden = {}
+    for path in (reference / "golden" / "pyhf").glob("*.json"):
+        document = json.loads(path.read_text())
+        golden[document["workspace"]] = document
+    found: dict[str, dict] = {}
+    archive = reference / "data" / "smodels-database-3.0.0.tar.xz"
+    with tarfile.open(archive) as stream:
+        for member in stream:
+            name = "/".join(member.name.split("/")[-2:])
+            content = stream.extractfile(member) if name in golden else None
+            if content is not None:
+                found[name] = json.load(content)
+            if len(found) == len(golden):
+                break
+
+    def find(name: str) -> tuple[dict, dict]:
+        key = f"ATLAS-SUSY-{name}.json"
+        return golden[key], found[key]
+
+    return find

@@ -5,28 +5,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlik.database.workspace import flatten_workspace
 from jaxlik.statmodels.packing import Shape, pack_workspace, shape_of
 
 pytestmark = pytest.mark.reference
 
 NAMES = (
-    "2018-04__SRcombined",
-    "2018-05-ewk__ewk_signal_bkgonly",
-    "2018-05-ewk__simplified",
-    "2018-14__Comb_bkgonly",
-    "2018-14__SRee_bkgonly",
-    "2018-16__EWKinos_bkgonly_SR2lOnly",
-    "2018-22-multibin__simplified_MB-C_noCR_bkgonly",
-    "2018-22-multibin__simplified_MB-SSd_noCR_bkgonly",
-    "2018-31__BkgOnlyA",
-    "2018-31__BkgOnlyB",
-    "2018-31__simplifiedA",
-    "2018-31__simplifiedB",
-    "2018-32__bkgonly_simplified",
-    "2019-09__SR_WH_0j_fake_bkgonly",
-    "2019-09__SR_WH_DFOS_fake_bkgonly",
-    "2019-09__bkg_offshell",
-    "2019-09__bkg_onshell_simplified",
+    "2018-04-eff/SRcombined",
+    "2018-05-ewk-eff/ewk_signal_bkgonly",
+    "2018-05-ewk-eff/simplified",
+    "2018-14-eff/Comb_bkgonly",
+    "2018-14-eff/SRee_bkgonly",
+    "2018-16-eff/EWKinos_bkgonly_SR2lOnly",
+    "2018-22-multibin-eff/simplified_MB-C_noCR_bkgonly",
+    "2018-22-multibin-eff/simplified_MB-SSd_noCR_bkgonly",
+    "2018-31-eff/BkgOnlyA",
+    "2018-31-eff/BkgOnlyB",
+    "2018-31-eff/simplifiedA",
+    "2018-31-eff/simplifiedB",
+    "2018-32-eff/bkgonly_simplified",
+    "2019-09-eff/SR_WH_0j_fake_bkgonly",
+    "2019-09-eff/SR_WH_DFOS_fake_bkgonly",
+    "2019-09-eff/bkg_offshell",
+    "2019-09-eff/bkg_onshell_simplified",
 )
 
 
@@ -36,8 +37,9 @@ def evaluate(model, parameters):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_density_rates_and_gradients_are_those_of_pyhf(name, golden_workspaces):
-    golden, record = golden_workspaces(name)
+def test_density_rates_and_gradients_are_those_of_pyhf(name, workspace_of):
+    golden, document = workspace_of(name)
+    record = flatten_workspace(document)
     assert len(record.parameters) == len(golden["init"])
     model = pack_workspace(record)
     order = parameter_order(golden, record)
@@ -71,10 +73,11 @@ def test_density_rates_and_gradients_are_those_of_pyhf(name, golden_workspaces):
 
 
 @pytest.mark.parametrize(
-    "name", ["2018-31__BkgOnlyB", "2018-22-multibin__simplified_MB-C_noCR_bkgonly"]
+    "name", ["2018-31-eff/BkgOnlyB", "2018-22-multibin-eff/simplified_MB-C_noCR_bkgonly"]
 )
-def test_derivatives_by_hand_are_those_of_jax(name, golden_workspaces):
-    golden, record = golden_workspaces(name)
+def test_derivatives_by_hand_are_those_of_jax(name, workspace_of):
+    golden, document = workspace_of(name)
+    record = flatten_workspace(document)
     model = pack_workspace(record)
     parameters = np.array(model.init)
     parameters[parameter_order(golden, record)] = golden["points"][2]["x"]
@@ -83,7 +86,7 @@ def test_derivatives_by_hand_are_those_of_jax(name, golden_workspaces):
     def half(x):
         return 0.5 * model.twice_nll(x)
 
-    expansion = jax.jit(model.expand)(parameters)
+    expansion = jax.jit(lambda m, x: m.expand(x))(model, parameters)
     gradient, hessian = jax.jit(lambda x: (jax.grad(half)(x), jax.hessian(half)(x)))(parameters)
     assert float(expansion.value) == pytest.approx(float(half(parameters)), rel=1e-13)
     size = float(jnp.max(jnp.abs(gradient)))
@@ -92,8 +95,9 @@ def test_derivatives_by_hand_are_those_of_jax(name, golden_workspaces):
     np.testing.assert_allclose(expansion.hessian, hessian, atol=1e-12 * scale)
 
 
-def test_padding_changes_nothing(golden_workspaces):
-    _, record = golden_workspaces("2018-31__BkgOnlyB")
+def test_padding_changes_nothing(workspace_of):
+    _, document = workspace_of("2018-31-eff/BkgOnlyB")
+    record = flatten_workspace(document)
     shape = shape_of(record)
     small = pack_workspace(record)
     large = pack_workspace(record, Shape(*(2 * size for size in shape)))
