@@ -249,7 +249,7 @@ class _Flattener:
                 if not isinstance(modifier.get("name"), str):
                     raise self.fail(f"{spot}/name", modifier.get("name"), "a text")
                 if modifier["type"] == "staterror":
-                    errors = self._numbers(modifier, "data", spot, size)
+                    errors = self._errors(modifier, spot, size)
                     staterror.setdefault(modifier["name"], []).append((first, values, errors))
                 else:
                     self._modifier(modifier, spot, first, values)
@@ -280,7 +280,7 @@ class _Flattener:
                 self.factors[cell].append(p)
         else:
             if kind == "shapesys":
-                errors = self._numbers(modifier, "data", place, size)
+                errors = self._errors(modifier, place, size)
                 span = self._shapesys(name, values, errors, place)
             else:
                 span = self._shapefactor(name, size, place)
@@ -447,7 +447,10 @@ class _Flattener:
             place = f"/measurements/config/parameters ({name})"
             for key, target in (("inits", p.init), ("auxdata", p.centre), ("sigmas", p.width)):
                 if key in entry:
-                    target[span.start : span.stop] = self._numbers(entry, key, place, len(span))
+                    values = self._numbers(entry, key, place, len(span))
+                    if key == "sigmas" and min(values) <= 0:
+                        raise self.fail(f"{place}/sigmas", min(values), "positive numbers")
+                    target[span.start : span.stop] = values
             if "bounds" in entry:
                 bounds = entry["bounds"]
                 if not isinstance(bounds, list) or len(bounds) != len(span):
@@ -459,8 +462,11 @@ class _Flattener:
                     p.lower[i], p.upper[i] = low, high
             if "fixed" in entry:
                 fixed = entry["fixed"]
+                flags = fixed if isinstance(fixed, list) else [fixed]
+                if len(flags) not in (1, len(span)) or not all(isinstance(f, bool) for f in flags):
+                    raise self.fail(f"{place}/fixed", fixed, "true or false")
                 p.fixed[span.start : span.stop] = (
-                    list(fixed) if isinstance(fixed, list) else [bool(fixed)] * len(span)
+                    flags if len(flags) == len(span) else flags * len(span)
                 )
             if modifier == "shapesys" and "auxdata" in entry:
                 raise self.fail(f"{place}/auxdata", entry["auxdata"], "none for a shapesys")
@@ -475,6 +481,12 @@ class _Flattener:
             if not _is_number(number):
                 raise self.fail(f"{place}/{key}/{i}", number, "a finite number")
         return [float(number) for number in value]
+
+    def _errors(self, modifier: dict, place: str, size: int) -> list[float]:
+        errors = self._numbers(modifier, "data", place, size)
+        if min(errors) < 0:
+            raise self.fail(f"{place}/data", min(errors), "uncertainties that are not negative")
+        return errors
 
     def _number(self, parent: dict, key: str, place: str) -> float:
         if not _is_number(parent.get(key)):

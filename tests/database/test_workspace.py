@@ -137,6 +137,15 @@ MODIFIERS = (*SAMPLE, "modifiers")
             changed("measurements", 0, "config", "parameters", 0, "bounds", to=[[2.0, 1.0]]),
             "the lower bound first",
         ),
+        (
+            changed("measurements", 0, "config", "parameters", 0, "sigmas", to=[0.0]),
+            "sigmas is 0.0, wanted positive",
+        ),
+        (
+            changed("measurements", 0, "config", "parameters", 0, "fixed", to="no"),
+            "fixed is 'no', wanted true or false",
+        ),
+        (changed(*MODIFIERS, 2, "data", to=[-0.5, 0.1]), "modifiers/2/data is -0.5"),
     ],
 )
 def test_invalid_workspaces_name_the_place(document, message):
