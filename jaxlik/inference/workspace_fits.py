@@ -24,6 +24,9 @@ from jaxlik.typing import Array, Bool, Float, Scalar
 FIRST_MU, GROWTH = 0.02, 1.4
 """Where the search for a limit begins, and how it goes on: always upward from small mu."""
 
+CERTIFIED = 1e-6
+"""Largest component of the projected gradient of -ln L that a fit may leave."""
+
 ROOT_TOLERANCE = 1e-9
 """Of ln CLs at a limit."""
 
@@ -76,10 +79,11 @@ class Test(NamedTuple):
 def fit_parameters(
     model: HistFactory,
     data: Data,
-    fixed: Bool[Array, " parameter"],
-    start: Float[Array, " parameter"],
+    fixed: Bool[Array | np.ndarray, " parameter"],
+    start: Float[Array | np.ndarray, " parameter"],
 ) -> WorkspaceFit:
     """The parameters that describe data best, those that are fixed staying at the start."""
+    fixed, start = jnp.asarray(fixed), jnp.asarray(start)
     found = minimise_bounded(
         lambda parameters: model.expand(parameters, data),
         start,
@@ -129,36 +133,38 @@ class WorkspaceAnalysis:
     """
 
     def __init__(self, model: HistFactory, poi: int, data: Data | None = None):
-        bounds = (jnp.maximum(model.lower[poi], 0.0), jnp.inf)
+        lower, upper = np.array(model.lower), np.array(model.upper)
+        lower[poi], upper[poi] = max(lower[poi], 0.0), np.inf
         self.model = eqx.tree_at(
-            lambda m: (m.lower, m.upper),
-            model,
-            (model.lower.at[poi].set(bounds[0]), model.upper.at[poi].set(bounds[1])),
+            lambda m: (m.lower, m.upper), model, (jnp.asarray(lower), jnp.asarray(upper))
         )
         self.poi = poi
         self.data = model.data if data is None else data
-        self.held = model.fixed.at[poi].set(True)
+        self._init = np.array(model.init)
+        self._held, self._free = np.array(model.fixed), np.array(model.fixed)
+        self._held[poi], self._free[poi] = True, False
         self.null = self._fit(self.data, 0.0, None)
-        self.best = self._best(self.data)
+        self.best = self._best()
         self.asimov = asimov_data(self.model, self.null.parameters)
         self._last: dict[str, list[WorkspaceFit]] = {"data": [self.null], "asimov": []}
 
-    def _best(self, data: Data) -> WorkspaceFit:
+    def _best(self) -> WorkspaceFit:
         """Free fit; from the null fit as well as from the default start."""
-        free = self.model.fixed.at[self.poi].set(False)
-        tries = [
-            fit_parameters(self.model, data, free, start)
-            for start in (self.null.parameters.at[self.poi].set(0.1), self.model.init)
-        ]
-        return _lowest(tries)
+        near = np.array(self.null.parameters)
+        # At zero a product of two parameters may have no slope.
+        near[self.poi] = 0.1
+        starts = (near, self._init)
+        return _lowest([fit_parameters(self.model, self.data, self._free, s) for s in starts])
 
-    def _fit(self, data: Data, mu: float, start: Array | None) -> WorkspaceFit:
+    def _fit(self, data: Data, mu: float, near: np.ndarray | None) -> WorkspaceFit:
         """Fit at one mu, from a neighbour or else from the default start."""
-        first = self.model.init if start is None else start
-        found = fit_parameters(self.model, data, self.held, first.at[self.poi].set(mu))
-        if start is not None and not bool(found.status == Status.success):
-            again = self.model.init.at[self.poi].set(mu)
-            found = _lowest([found, fit_parameters(self.model, data, self.held, again)])
+        start = np.array(self._init if near is None else near)
+        start[self.poi] = mu
+        found = fit_parameters(self.model, data, self._held, start)
+        if near is not None and not _converged(found):
+            again = np.array(self._init)
+            again[self.poi] = mu
+            found = _lowest([found, fit_parameters(self.model, data, self._held, again)])
         return found
 
     def test(self, mu: float) -> Test:
@@ -167,13 +173,13 @@ class WorkspaceAnalysis:
         expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
         self._last["asimov"].append(expected)
         for fit in (near, expected):
-            if not bool(fit.status == Status.success):
+            if not _converged(fit):
                 raise ConvergenceError(
                     f"fit at mu = {mu:g}: projected gradient {float(fit.certificate):.1e} after "
                     f"{int(fit.num_steps)} steps, wanted below 1e-6; scale the signal so that mu "
                     "is near one"
                 )
-        above = mu >= float(self.best.parameters[self.poi])
+        above = mu >= np.asarray(self.best.parameters)[self.poi]
         statistic = max(float(near.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
         statistic_asimov = max(float(expected.twice_nll), 0.0)
         observed, band = _log_p(statistic, statistic_asimov)
@@ -183,8 +189,8 @@ class WorkspaceAnalysis:
             statistic_asimov,
             float(observed),
             np.asarray(band),
-            float(near.slope[self.poi]) if above else 0.0,
-            float(expected.slope[self.poi]),
+            float(np.asarray(near.slope)[self.poi]) if above else 0.0,
+            float(np.asarray(expected.slope)[self.poi]),
         )
 
     def fit_at(self, mu: float) -> WorkspaceFit:
@@ -193,9 +199,9 @@ class WorkspaceAnalysis:
         self._last["data"].append(found)
         return found
 
-    def _nearest(self, key: str, mu: float) -> Array:
-        fits = self._last[key] or [self.null]
-        return min(fits, key=lambda f: abs(float(f.parameters[self.poi]) - mu)).parameters
+    def _nearest(self, key: str, mu: float) -> np.ndarray:
+        places = [np.asarray(fit.parameters) for fit in self._last[key] or [self.null]]
+        return min(places, key=lambda place: abs(place[self.poi] - mu))
 
     def upper_limits(self, level: float = 0.95) -> tuple[float, np.ndarray]:
         """Observed limit on mu, and the expected ones at -2 ... 2 sigma, increasing.
@@ -269,7 +275,11 @@ def _log_p(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, Float[A
     return log_cls(statistic, statistic_asimov), log_expected_cls(statistic_asimov)
 
 
+def _converged(fit: WorkspaceFit) -> bool:
+    return bool(np.asarray(fit.certificate) <= CERTIFIED)
+
+
 def _lowest(fits: list[WorkspaceFit]) -> WorkspaceFit:
     """The lowest certified fit; the lowest of all if none is."""
-    good = [f for f in fits if bool(f.status == Status.success)]
+    good = [f for f in fits if _converged(f)]
     return min(good or fits, key=lambda f: float(f.twice_nll))
