@@ -116,7 +116,7 @@ class HistFactoryRecord:
         nominal: Events of each cell.
         cell_bin: Bin of each cell.
         cell_block: Block of each cell.
-        up: Shift of each cell at +1 of each parameter (histosys).
+        up: Shift of each cell at +1 of each pull (histosys).
         down: Shift at -1, with the sign that makes it equal to `up` where symmetric.
         entry_block: Block that each normsys scales.
         entry_parameter: Its parameter.

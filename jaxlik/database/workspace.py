@@ -20,6 +20,8 @@ SMALLEST_GAMMA, LARGEST_FACTOR = 1e-10, 10.0
 
 KINDS = ("normfactor", "normsys", "histosys", "shapesys", "shapefactor", "staterror", "lumi")
 
+PULLS = ("normsys", "histosys")
+
 NORMAL, POISSON, FREE = "normal", "poisson", "free"
 
 
@@ -144,40 +146,48 @@ class _Flattener:
         observed = self._observed()
         p = self.parameters
         size = len(p.names)
-        up, down = np.zeros((len(self.nominal), size)), np.zeros((len(self.nominal), size))
-        for cell, parameter, high, low in self.additive:
-            up[cell, parameter] += high
-            down[cell, parameter] += low
-        width = max((len(f) for f in self.factors), default=0) or 1
-        factors = [[*f, *[size] * (width - len(f))] for f in self.factors]
-        entries = np.array(self.normsys, dtype=float).reshape(-1, 4)
         poi = self._poi()
         self._apply_settings()
+        # Parameters of normsys and histosys stand first.
+        pulled = {i for modifier, span in p.sets.values() if modifier in PULLS for i in span}
+        order = sorted(range(size), key=lambda i: (i not in pulled, i))
+        place = [*np.argsort(order).tolist(), size]
+        up, down = (np.zeros((len(self.nominal), len(pulled))) for _ in "ud")
+        for cell, parameter, high, low in self.additive:
+            up[cell, place[parameter]] += high
+            down[cell, place[parameter]] += low
+        width = max((len(f) for f in self.factors), default=0) or 1
+        factors = [[*map(place.__getitem__, f), *[size] * (width - len(f))] for f in self.factors]
+        entries = np.array(self.normsys, dtype=float).reshape(-1, 4)
+
+        def ordered(values: list) -> list:
+            return [values[i] for i in order]
+
         return HistFactoryRecord(
             name=self.name,
             channels=tuple(self.channels),
             channel_bins=tuple((r.start, r.stop) for r in self.bins),
             samples=tuple(self.blocks),
-            parameters=tuple(p.names),
-            kinds=tuple(p.kinds),
-            init=np.array(p.init, dtype=float),
-            lower=np.array(p.lower, dtype=float),
-            upper=np.array(p.upper, dtype=float),
-            fixed=np.array(p.fixed, dtype=bool),
-            centre=np.array(p.centre, dtype=float),
-            width=np.array(p.width, dtype=float),
+            parameters=tuple(ordered(p.names)),
+            kinds=tuple(ordered(p.kinds)),
+            init=np.array(ordered(p.init), dtype=float),
+            lower=np.array(ordered(p.lower), dtype=float),
+            upper=np.array(ordered(p.upper), dtype=float),
+            fixed=np.array(ordered(p.fixed), dtype=bool),
+            centre=np.array(ordered(p.centre), dtype=float),
+            width=np.array(ordered(p.width), dtype=float),
             nominal=np.array(self.nominal, dtype=float),
             cell_bin=np.array(self.cell_bin, dtype=np.int32),
             cell_block=np.array(self.cell_block, dtype=np.int32),
             up=up,
             down=down,
             entry_block=entries[:, 0].astype(np.int32),
-            entry_parameter=entries[:, 1].astype(np.int32),
+            entry_parameter=np.array([place[int(i)] for i in entries[:, 1]], dtype=np.int32),
             entry_high=entries[:, 2],
             entry_low=entries[:, 3],
             factors=np.array(factors, dtype=np.int32).reshape(-1, width),
             observed=observed,
-            poi=poi,
+            poi=place[poi] if poi >= 0 else -1,
         )
 
     def _measurement(self, wanted: str | int) -> dict:
@@ -299,7 +309,7 @@ class _Flattener:
         return span
 
     def _pull(self, name: str, kind: str, place: str) -> range:
-        known = self._known(name, ("normsys", "histosys"), 1, place)
+        known = self._known(name, PULLS, 1, place)
         if known is not None:
             return known
         return self.parameters.add(

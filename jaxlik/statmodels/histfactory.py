@@ -8,10 +8,11 @@ cells into bins):
     r = 1 - n/lambda,  w = n/lambda^2,  J = S (diag(F) A + diag(h) E)
     gradient of the nll   J^T r
     Hessian               J^T diag(w) J + X + X^T + own
-    X = A^T diag(r) E + L^T diag(rh) (F L / 2 + M) + the pairs of parameters in G
+    X = (A + h L / 2)^T diag(rF) L + M^T diag(r) (A + h L) + the pairs of parameters in G
 
-with `own` the diagonal of each parameter's second derivatives. All arrays are arguments,
-padded to few shapes: another workspace, patch or data set compiles nothing new.
+with `own` the diagonal of each parameter's second derivatives. A and L have columns for the
+leading parameters only (pulls: normsys, histosys); M has few entries per cell. All arrays are
+arguments, padded to few shapes: another workspace, patch or data set compiles nothing new.
 
 Everything is float64 and in deviance form: zero where rates equal data and constraints rest.
 """
@@ -63,8 +64,9 @@ class HistFactory(eqx.Module):
     Attributes:
         nominal: Events of each cell.
         cell_bin: One row per bin, one where the cell belongs to it.
+        bin_of_cell: The same as a number.
         cell_block: Block of each cell.
-        up: Shift at +1 of each parameter.
+        up: Shift at +1 of each pull, the leading parameters.
         down: Shift at -1, sign reversed.
         entry_block: Block of each normsys entry.
         entry_parameter: Its parameter.
@@ -86,9 +88,10 @@ class HistFactory(eqx.Module):
 
     nominal: Float[Array, " cell"]
     cell_bin: Float[Array, "bin cell"]
+    bin_of_cell: Int[Array, " cell"]
     cell_block: Int[Array, " cell"]
-    up: Float[Array, "cell parameter"]
-    down: Float[Array, "cell parameter"]
+    up: Float[Array, "cell pull"]
+    down: Float[Array, "cell pull"]
     entry_block: Int[Array, " entry"]
     entry_parameter: Int[Array, " entry"]
     log_high: Float[Array, " entry"]
@@ -113,8 +116,13 @@ class HistFactory(eqx.Module):
         """Padding included."""
         return self.init.shape[0]
 
+    @property
+    def num_pulls(self) -> int:
+        """Leading parameters that may be of normsys and histosys."""
+        return self.up.shape[1]
+
     def _cells(self, parameters: Float[Array, " parameter"]) -> _Cells:
-        shape = additive_shape(parameters, self.additive_code)
+        shape = additive_shape(parameters[: self.num_pulls], self.additive_code)
         base = self.nominal + self.up @ shape.up + self.down @ shape.down
         normsys = multiplicative_factor(
             parameters[self.entry_parameter],
@@ -180,19 +188,26 @@ class HistFactory(eqx.Module):
         additive = self.up * cells.shape.up_slope[None] + self.down * cells.shape.down_slope[None]
         logs, logs_own = self._log_slopes(cells)
         partial = self._partial_products(cells)
-        multiplied = cells.factor[:, None] * logs + partial
-        slopes = self.cell_bin @ (
-            cells.factor[:, None] * additive + cells.base[:, None] * multiplied
-        )
+        pulls, size = self.num_pulls, self.num_parameters
         pull = excess @ self.cell_bin
         weighted = pull * cells.base
-        half = 0.5 * cells.factor[:, None] * logs + partial
-        product = additive.T @ (pull[:, None] * multiplied) + logs.T @ (weighted[:, None] * half)
+        both = additive + cells.base[:, None] * logs
+        slopes = jnp.zeros((expected.shape[0], size), rates.dtype)
+        slopes = slopes.at[:, :pulls].set(self.cell_bin @ (cells.factor[:, None] * both))
+        half = additive + 0.5 * cells.base[:, None] * logs
+        product = jnp.zeros((size, size), rates.dtype)
+        product = product.at[:pulls, :pulls].set(half.T @ ((pull * cells.factor)[:, None] * logs))
+        for k in range(self.factors.shape[1]):
+            column, rest = self.factors[:, k], partial[:, k]
+            slopes = slopes.at[self.bin_of_cell, column].add(cells.base * rest, mode="drop")
+            rows = (pull * rest)[:, None] * both
+            product = product.at[column, :pulls].add(rows, mode="drop")
         product = self._add_pairs(product, weighted, cells)
         hessian = slopes.T @ (weight[:, None] * slopes) + product + product.T
         bent = (pull * cells.factor) @ self.up * cells.shape.up_curvature
         bent += (pull * cells.factor) @ self.down * cells.shape.down_curvature
-        own = bent + (weighted * cells.factor) @ logs_own
+        own = jnp.zeros(size, rates.dtype)
+        own = own.at[:pulls].set(bent + (weighted * cells.factor) @ logs_own)
         gradient = excess @ slopes
         normal = jnp.where(self.normal, 1 / self.width**2, 0.0)
         gamma = jnp.where(self.poisson, parameters, 1.0)
@@ -205,24 +220,19 @@ class HistFactory(eqx.Module):
     def _log_slopes(
         self, cells: _Cells
     ) -> tuple[Float[Array, "cell parameter"], Float[Array, "cell parameter"]]:
-        """D ln N / d theta, and f''/f - (f'/f)^2 of each factor f of N."""
+        """Slopes of ln N in the pulls, and f''/f - (f'/f)^2 of each factor f of N."""
         slope, curvature = cells.normsys.slope, cells.normsys.curvature
-        empty = jnp.zeros((self.nominal.shape[0], self.num_parameters), self.nominal.dtype)
+        empty = jnp.zeros((self.nominal.shape[0], self.num_pulls), self.nominal.dtype)
         at = (self.entry_block, self.entry_parameter)
         blocks = empty.at[at].add(slope, mode="drop")
         own = empty.at[at].add(curvature - slope**2, mode="drop")
         return blocks[self.cell_block], own[self.cell_block]
 
-    def _partial_products(self, cells: _Cells) -> Float[Array, "cell parameter"]:
-        """N dG/dtheta; without division, because a parameter may be zero."""
-        size, width = self.factors.shape
-        empty = jnp.zeros((size, self.num_parameters), self.nominal.dtype)
-        rows = jnp.arange(size)
-        for k in range(width):
-            others = cells.free.at[:, k].set(1.0)
-            value = cells.scale * jnp.prod(others, axis=1)
-            empty = empty.at[rows, self.factors[:, k]].add(value, mode="drop")
-        return empty
+    def _partial_products(self, cells: _Cells) -> Float[Array, "cell factor"]:
+        """N dG/dtheta for each factor; without division, because a parameter may be zero."""
+        width = self.factors.shape[1]
+        others = [cells.free.at[:, k].set(1.0) for k in range(width)]
+        return jnp.stack([cells.scale * jnp.prod(part, axis=1) for part in others], axis=1)
 
     def _add_pairs(
         self, product: Float[Array, "parameter parameter"], weighted: Array, cells: _Cells

@@ -17,6 +17,7 @@ class Shape(NamedTuple):
         bins: Of all channels.
         cells: Samples times bins.
         parameters: Padding included.
+        pulls: Leading parameters that may be of normsys and histosys.
         entries: normsys modifiers.
         factors: Largest number of parameters that multiply one cell.
     """
@@ -24,16 +25,19 @@ class Shape(NamedTuple):
     bins: int
     cells: int
     parameters: int
+    pulls: int
     entries: int
     factors: int
 
 
 def shape_of(record: HistFactoryRecord) -> Shape:
     """The bucket of a workspace: sizes rounded up by less than half."""
+    parameters = _round_up(len(record.parameters))
     return Shape(
         _round_up(len(record.observed)),
         _round_up(len(record.nominal)),
-        _round_up(len(record.parameters)),
+        parameters,
+        min(parameters, _round_up(record.up.shape[1])),
         _round_up(len(record.entry_block)),
         max(2, record.factors.shape[1]),
     )
@@ -57,6 +61,7 @@ def pack_workspace(
     shape = shape_of(record) if shape is None else shape
     bins, cells, size = len(record.observed), len(record.nominal), len(record.parameters)
     more_bins, more_cells = shape.bins - bins, shape.cells - cells
+    more_pulls = shape.pulls - record.up.shape[1]
     more, more_entries = shape.parameters - size, shape.entries - len(record.entry_block)
     belongs = np.zeros((shape.bins, shape.cells))
     belongs[record.cell_bin, np.arange(cells)] = 1.0
@@ -71,9 +76,10 @@ def pack_workspace(
     return HistFactory(
         nominal=jnp.asarray(_pad(record.nominal, more_cells, 0.0)),
         cell_bin=jnp.asarray(belongs),
+        bin_of_cell=jnp.asarray(_pad(record.cell_bin, more_cells, 0.0).astype(np.int32)),
         cell_block=jnp.asarray(_pad(record.cell_block, more_cells, 0.0).astype(np.int32)),
-        up=jnp.asarray(np.pad(record.up, ((0, more_cells), (0, more)))),
-        down=jnp.asarray(np.pad(record.down, ((0, more_cells), (0, more)))),
+        up=jnp.asarray(np.pad(record.up, ((0, more_cells), (0, more_pulls)))),
+        down=jnp.asarray(np.pad(record.down, ((0, more_cells), (0, more_pulls)))),
         # Beyond the last block: dropped.
         entry_block=jnp.asarray(
             _pad(record.entry_block, more_entries, float(shape.cells)).astype(np.int32)

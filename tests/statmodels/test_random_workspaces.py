@@ -17,7 +17,7 @@ from jaxlik.statmodels.packing import Shape, pack_workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 
-SHAPE = Shape(bins=8, cells=32, parameters=64, entries=24, factors=8)
+SHAPE = Shape(bins=8, cells=32, parameters=64, pulls=4, entries=24, factors=8)
 
 
 def random_workspace(seed):
