@@ -9,7 +9,6 @@ smallest and largest. Both sides run on the same core.
 """
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -28,10 +27,10 @@ import jax  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
-import numpy as np  # noqa: E402
 import pyhf  # noqa: E402
 
 from jaxlik.database.workspace import flatten_workspace  # noqa: E402
+from jaxlik.database.workspace_patch import with_synthetic_signal  # noqa: E402
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters  # noqa: E402
 from jaxlik.statmodels.packing import pack_workspace  # noqa: E402
 
@@ -45,26 +44,6 @@ WORKSPACES = (
     "ATLAS-SUSY-2019-09-eff/bkg_offshell",
 )
 EVALUATIONS, FITS, PEER_FITS = 200, 15, 3
-
-
-def with_signal(document: dict) -> dict:
-    """The workspace with a tenth of the background as signal, scaled by mu_SIG."""
-    document = copy.deepcopy(document)
-    for channel in document["channels"]:
-        if channel["name"].startswith("SR"):
-            total = np.sum([sample["data"] for sample in channel["samples"]], axis=0)
-            fullest = np.argsort(-total, kind="stable")[:3]
-            signal = np.zeros(len(total))
-            signal[fullest] = 0.1 * total[fullest]
-            modifier = {"name": "mu_SIG", "type": "normfactor", "data": None}
-            channel["samples"].append(
-                {"name": "signal", "data": signal.tolist(), "modifiers": [modifier]}
-            )
-    config = document["measurements"][0]["config"]
-    others = [p for p in config.get("parameters", []) if p["name"] != "mu_SIG"]
-    entry = {"name": "mu_SIG", "inits": [1.0], "bounds": [[0, 1000]], "fixed": False}
-    config |= {"poi": "mu_SIG", "parameters": [*others, entry]}
-    return document
 
 
 def seconds(function: Callable[[], object], repeats: int) -> list[float]:
@@ -193,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.only and not any(part in name for part in given.only):
             continue
         path = given.text / "13TeV" / "ATLAS" / f"{name}.json"
-        document = with_signal(json.loads(path.read_text()))
+        document = with_synthetic_signal(json.loads(path.read_text()))
         results[name] = (ours(document), peers(document))
         print(table({name: results[name]}).splitlines()[-1], flush=True)
     page = table(results)

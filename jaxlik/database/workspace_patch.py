@@ -1,10 +1,12 @@
 """Signals added to workspaces: JSON patches (RFC 6902) and pyhf patch sets."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import jsonpatch
+import numpy as np
 
 from jaxlik.errors import WorkspaceError
 
@@ -57,6 +59,35 @@ def apply_patch(
         except (TypeError, AttributeError, KeyError) as error:
             raise WorkspaceError(f"{name}: operation {number} is malformed ({error})") from None
     return patched
+
+
+def with_synthetic_signal(
+    document: dict, *, poi: str = "mu_SIG", fraction: float = 0.1, bins: int = 3
+) -> dict:
+    """A background-only workspace with a made-up signal, for tests and benchmarks.
+
+    Args:
+        document: The workspace; stays as it is.
+        poi: Parameter that scales the signal, and its name in the measurement.
+        fraction: Of the background, in the fullest bins of every channel named SR...
+        bins: How many bins of a channel carry signal.
+    """
+    document = copy.deepcopy(document)
+    for channel in document["channels"]:
+        if channel["name"].startswith("SR"):
+            total = np.sum([sample["data"] for sample in channel["samples"]], axis=0)
+            fullest = np.argsort(-total, kind="stable")[:bins]
+            signal = np.zeros(len(total))
+            signal[fullest] = fraction * total[fullest]
+            modifier = {"name": poi, "type": "normfactor", "data": None}
+            channel["samples"].append(
+                {"name": "signal", "data": signal.tolist(), "modifiers": [modifier]}
+            )
+    config = document["measurements"][0]["config"]
+    others = [entry for entry in config.get("parameters", []) if entry["name"] != poi]
+    entry = {"name": poi, "inits": [1.0], "bounds": [[0, 1000]], "fixed": False}
+    config |= {"poi": poi, "parameters": [*others, entry]}
+    return document
 
 
 def _member(patches: dict, name: str, member: str | None) -> Any:

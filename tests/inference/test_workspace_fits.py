@@ -1,12 +1,11 @@
 """Fits, CLs and limits of HistFactory workspaces against certified reference fits."""
 
-import copy
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxlik.database.workspace import flatten_workspace
+from jaxlik.database.workspace_patch import with_synthetic_signal
 from jaxlik.errors import ConvergenceError, Status
 from jaxlik.inference import workspace_fits
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters
@@ -36,26 +35,6 @@ LARGE = (
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 
 
-def with_signal(document):
-    """The recipe of the reference: a tenth of the background in the three fullest bins."""
-    document = copy.deepcopy(document)
-    for channel in document["channels"]:
-        if channel["name"].startswith("SR"):
-            total = np.sum([sample["data"] for sample in channel["samples"]], axis=0)
-            full = np.argsort(-total, kind="stable")[:3]
-            signal = np.zeros(len(total))
-            signal[full] = 0.1 * total[full]
-            modifier = {"name": "mu_SIG", "type": "normfactor", "data": None}
-            channel["samples"].append(
-                {"name": "signal", "data": signal.tolist(), "modifiers": [modifier]}
-            )
-    config = document["measurements"][0]["config"]
-    others = [p for p in config.get("parameters", []) if p["name"] != "mu_SIG"]
-    entry = {"name": "mu_SIG", "inits": [1.0], "bounds": [[0, 1000]], "fixed": False}
-    config |= {"poi": "mu_SIG", "parameters": [*others, entry]}
-    return document
-
-
 def pyhf_twice_nll(model, fit, data=None):
     """-2 ln L with all constants."""
     return -2 * float(model.log_density(fit.parameters, data))
@@ -73,7 +52,7 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
     reference = golden["bkg_only_fit"]["reference"]
     assert pyhf_twice_nll(model, fit) == pytest.approx(reference["twice_nll"], abs=1e-8)
 
-    record = flatten_workspace(with_signal(document))
+    record = flatten_workspace(with_synthetic_signal(document))
     model = pack_workspace(record)
     analysis = WorkspaceAnalysis(model, record.poi)
     free = golden["signal"]["free_fit_mu_ge_0"]
