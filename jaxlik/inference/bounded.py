@@ -1,9 +1,10 @@
 """Newton's method between bounds, with a certificate.
 
 Parameters at a bound that the gradient pushes outward are held; the others take Newton
-steps, projected back onto the bounds, with Levenberg's damping where the Hessian is not
-positive or a step does not lower the value. What it returns says how well the conditions
-of a minimum (Karush, Kuhn, Tucker) are met, not how little the last step moved.
+steps, or Fisher's scoring steps where the Hessian is not positive, projected back onto the
+bounds, with Levenberg's damping where a step does not lower the value. What it returns says
+how well the conditions of a minimum (Karush, Kuhn, Tucker) are met, not how little the last
+step moved.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class BoundedMinimum(NamedTuple):
     Attributes:
         position: Best point found.
         value: Of the function there.
+        gradient: The same.
         certificate: Largest component of the projected gradient.
         num_steps: Steps tried, rejected ones included.
         status: `max_steps` where the certificate stayed above the tolerance.
@@ -36,6 +38,7 @@ class BoundedMinimum(NamedTuple):
 
     position: Float[Array, " parameter"]
     value: Scalar
+    gradient: Float[Array, " parameter"]
     certificate: Scalar
     num_steps: Array
     status: Status
@@ -55,8 +58,8 @@ def minimise_bounded(
     """Minimise a function between bounds from its gradient and Hessian.
 
     Args:
-        expand_fn: Value, gradient and Hessian; the value may be infinite or undefined
-            away from the start.
+        expand_fn: Value, gradient, Hessian and Fisher matrix; the value may be infinite or
+            undefined away from the start.
         start: Where to begin; projected onto the bounds except where fixed.
         lower: Bounds.
         upper: Bounds.
@@ -84,10 +87,15 @@ def minimise_bounded(
         position, here, damping, steps, stalled = state
         still = held(position, here.gradient)
         both = still[:, None] | still[None, :]
-        matrix = jnp.where(both, 0.0, here.hessian + damping * stiffness) + jnp.diag(
-            jnp.where(still, 1.0, 0.0)
-        )
-        direction = -solve_positive(matrix, jnp.where(still, 0.0, here.gradient))
+        gradient = jnp.where(still, 0.0, here.gradient)
+
+        def towards(curvature: Array) -> Float[Array, " parameter"]:
+            matrix = jnp.where(both, 0.0, curvature + damping * stiffness)
+            return -solve_positive(matrix + jnp.diag(jnp.where(still, 1.0, 0.0)), gradient)
+
+        newton = towards(here.hessian)
+        positive = jnp.all(jnp.isfinite(newton))
+        direction = jax.lax.cond(positive, lambda: newton, lambda: towards(here.fisher))
         usable = jnp.all(jnp.isfinite(direction))
         aim = position + jnp.where(usable, direction, 0.0)
         trial = jnp.where(fixed, position, jnp.clip(aim, lower, upper))
@@ -101,8 +109,8 @@ def minimise_bounded(
         level = there.value <= here.value + slack
         closer = certificate(trial, there.gradient) < certificate(position, here.gradient)
         better = usable & finite & (lower_value | (level & closer))
-        raised = jnp.maximum(10 * damping, 1e-3)
-        lowered = jnp.where(damping > 1e-3, 0.1 * damping, 0.0)
+        raised = jnp.maximum(10 * damping, 1e-2)
+        lowered = jnp.where(damping > 1e-2, 0.1 * damping, 0.0)
         following = jax.tree.map(
             lambda new, old: jnp.where(better, new, old), (trial, there), (position, here)
         )
@@ -121,4 +129,4 @@ def minimise_bounded(
     # Rounding of large likelihoods may leave more than the tolerance.
     outcome = Status.where(reached <= 1e3 * tolerance, Status.success, Status.max_steps)
     status = Status.where(jnp.isfinite(here.value), outcome, Status.not_finite)
-    return BoundedMinimum(position, here.value, reached, steps, status)
+    return BoundedMinimum(position, here.value, here.gradient, reached, steps, status)

@@ -92,9 +92,13 @@ def fit_parameters(
         fixed,
         model.scale,
     )
-    slope = 2 * model.expand(found.position, data).gradient
     return WorkspaceFit(
-        found.position, 2 * found.value, slope, found.certificate, found.num_steps, found.status
+        found.position,
+        2 * found.value,
+        2 * found.gradient,
+        found.certificate,
+        found.num_steps,
+        found.status,
     )
 
 

@@ -40,11 +40,19 @@ class Data(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """-ln L and its derivatives at one place."""
+    """-ln L and its derivatives at one place.
+
+    Attributes:
+        value: There.
+        gradient: There.
+        hessian: There; not always positive.
+        fisher: What the Hessian is on average over data: J^T J/lambda and the constraints.
+    """
 
     value: Scalar
     gradient: Float[Array, " parameter"]
     hessian: Float[Array, "parameter parameter"]
+    fisher: Float[Array, "parameter parameter"]
 
 
 class _Cells(NamedTuple):
@@ -214,8 +222,10 @@ class HistFactory(eqx.Module):
         counts = jnp.where(self.poisson, data.centre, 0.0)
         gradient += normal * (parameters - data.centre)
         gradient += jnp.where(self.poisson, self.width - counts / gamma, 0.0)
-        own += normal + counts / gamma**2
-        return Expansion(value, gradient, hessian + jnp.diag(own))
+        constraint = normal + counts / gamma**2
+        inverse = jnp.where(expected > 0, 1 / safe, 0.0)
+        fisher = slopes.T @ (inverse[:, None] * slopes) + jnp.diag(constraint)
+        return Expansion(value, gradient, hessian + jnp.diag(own + constraint), fisher)
 
     def _log_slopes(
         self, cells: _Cells
