@@ -88,3 +88,16 @@ def workspace_of(reference) -> Callable[[str], tuple[dict, dict]]:
         return golden[key], found[key]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def every_workspace(reference) -> dict[str, dict]:
+    """All HistFactory workspaces of database 3.0.0, by folder and file."""
+    found: dict[str, dict] = {}
+    with tarfile.open(reference / "data" / "smodels-database-3.0.0.tar.xz") as stream:
+        for member in stream:
+            content = stream.extractfile(member) if member.name.endswith(".json") else None
+            document = json.load(content) if content is not None else None
+            if isinstance(document, dict) and "channels" in document:
+                found["/".join(member.name.split("/")[-2:])] = document
+    return found

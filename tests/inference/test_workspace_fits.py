@@ -70,6 +70,21 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
 
 
 @pytest.mark.reference
+@pytest.mark.slow
+def test_every_workspace_of_the_database_is_fitted_and_limited(every_workspace):
+    assert len(every_workspace) >= 26
+    for name, document in every_workspace.items():
+        model = pack_workspace(flatten_workspace(document, name=name))
+        fit = fit_parameters(model, model.data, model.fixed, model.init)
+        assert float(fit.certificate) < 1e-8, name
+        record = flatten_workspace(with_synthetic_signal(document), name=name)
+        analysis = WorkspaceAnalysis(pack_workspace(record), record.poi)
+        observed, band = analysis.upper_limits()
+        assert observed > 0, name
+        assert (np.diff(band) > 0).all(), name
+
+
+@pytest.mark.reference
 def test_workspaces_of_one_bucket_share_a_program(workspace_of):
     names = ("simplified_MB-C_noCR_bkgonly", "simplified_MB-SSd_noCR_bkgonly")
     fit = workspace_fits.fit_parameters
