@@ -105,13 +105,15 @@ class Channels(eqx.Module):
             "branch_compressed branch_invisible pair_production feed_pair feed_production "
             "feed_from feed_to row_pair row_site site_class site_nodes"
         ).split()
+        soft = np.unique(pairs[table.soft_channels], axis=0)
         row_of = np.full((len(length), len(length)), -1, dtype=np.int32)
         row_of[table.row_branches[:, 0], table.row_branches[:, 1]] = np.arange(len(table.row_pair))
         return cls(
             row_of=jnp.asarray(row_of),
             channel_parent=jnp.asarray(channel_parent),
             channel_daughter=jnp.asarray(channel_daughter),
-            soft_pairs=jnp.asarray(np.unique(pairs[table.soft_channels], axis=0)),
+            # A particle and itself where nothing is soft: never live.
+            soft_pairs=jnp.asarray(soft if len(soft) else np.zeros((1, 2), dtype=np.int32)),
             channel_soft=jnp.asarray(np.isin(every, table.soft_channels)),
             channel_invisible=jnp.asarray(np.isin(every, table.invisible_channels)),
             branch_last=jnp.asarray(last),

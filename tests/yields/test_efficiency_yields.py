@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jaxlik.database.compile import open_embedded
+from jaxlik.database.retable import channel_table
 from jaxlik.errors import Status
 from jaxlik.physics.cross_sections import reference_cross_sections
-from jaxlik.physics.model import point_from_dict
+from jaxlik.physics.model import make_space, point_from_dict
 from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.compression import Gaps
@@ -229,6 +230,26 @@ def test_buckets_hold_what_was_demanded():
         size >= 1.25 * need or size >= need for size, need in zip(grown, demand, strict=True)
     )
     assert all(size >= old for size, old in zip(grown, Buckets(), strict=True))
+
+
+def test_spaces_without_soft_decays_work(embedded):
+    lightest, stop = 1000022, 1000006
+    space = make_space((lightest, stop), [(stop, lightest, (6,))], [(-stop, stop)])
+    axis = region_axis(embedded)
+    yields = build_yields(embedded, space, axis, channel_table(embedded, space))
+    assert not np.asarray(yields.channels.channel_soft).any()
+    gaps = Gaps(jnp.asarray(5.0), jnp.asarray(1.0))
+    signals = eqx.filter_jit(
+        lambda y: y(
+            jnp.asarray([100.0, 700.0]),
+            jnp.ones(1),
+            jnp.full((1, 2), 50.0),
+            gaps=gaps,
+            minimum_weight=jnp.asarray(1e-3),
+        )
+    )(yields)
+    assert bool(signals.status == Status.success)
+    assert float(signals.events.sum()) > 0
 
 
 def test_another_model_space_is_refused(embedded, regions, pool):
