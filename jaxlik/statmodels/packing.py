@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.database.records import HistFactoryRecord
+from jaxlik.precision import require_x64
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.interpolation import code4_coefficients
 
@@ -57,7 +58,11 @@ def pack_workspace(
         shape: Padded sizes, at least as large as the workspace; `shape_of` by default.
         additive_code: Interpolation of histosys.
         multiplicative_code: Interpolation of normsys.
+
+    Raises:
+        PrecisionError: JAX is set to 32-bit floats.
     """
+    require_x64()
     shape = shape_of(record) if shape is None else shape
     bins, cells, size = len(record.observed), len(record.nominal), len(record.parameters)
     more_bins, more_cells = shape.bins - bins, shape.cells - cells

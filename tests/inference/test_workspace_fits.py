@@ -1,12 +1,13 @@
 """Fits, CLs and limits of HistFactory workspaces against certified reference fits."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_patch import with_synthetic_signal
-from jaxlik.errors import ConvergenceError, Status
+from jaxlik.errors import ConvergenceError, PrecisionError, Status
 from jaxlik.inference import workspace_fits
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters
 from jaxlik.statmodels.packing import pack_workspace
@@ -167,3 +168,13 @@ def test_fits_end_where_bounds_hold_them():
     assert bool(fit.status == Status.success)
     assert float(fit.slope[record.parameters.index("e")]) < 0
     assert jnp.isfinite(fit.twice_nll)
+
+
+def test_single_precision_is_refused():
+    record = flatten_workspace(counting(6.0, 4.0, 0.5, 1.0))
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(PrecisionError, match="enable_x64"):
+            pack_workspace(record)
+    finally:
+        jax.config.update("jax_enable_x64", True)
