@@ -30,8 +30,6 @@ CERTIFIED = 1e-6
 ROOT_TOLERANCE = 1e-9
 """Of ln CLs at a limit."""
 
-MAX_STEPS = 200
-
 
 class WorkspaceFit(NamedTuple):
     """Parameters at the minimum of -2 ln L.
@@ -53,7 +51,7 @@ class WorkspaceFit(NamedTuple):
     status: Status
 
 
-class Test(NamedTuple):
+class MuTest(NamedTuple):
     """Asymptotic test of one mu.
 
     Attributes:
@@ -62,8 +60,6 @@ class Test(NamedTuple):
         statistic_asimov: On Asimov data of the background fitted at mu = 0.
         log_cls: Logarithm of CLs.
         log_band: The same expected at -2, -1, 0, 1, 2 sigma, increasing.
-        slope: Derivative of `statistic` in mu.
-        slope_asimov: Derivative of `statistic_asimov`.
     """
 
     mu: float
@@ -71,8 +67,6 @@ class Test(NamedTuple):
     statistic_asimov: float
     log_cls: float
     log_band: np.ndarray
-    slope: float
-    slope_asimov: float
 
 
 @eqx.filter_jit
@@ -82,7 +76,17 @@ def fit_parameters(
     fixed: Bool[Array | np.ndarray, " parameter"],
     start: Float[Array | np.ndarray, " parameter"],
 ) -> WorkspaceFit:
-    """The parameters that describe data best, those that are fixed staying at the start."""
+    """The parameters that describe data best, those that are fixed staying at the start.
+
+    Args:
+        model: The packed workspace; its bounds hold for all parameters that are not fixed.
+        data: Events and auxiliary data.
+        fixed: Parameters that stay at the start.
+        start: Where to begin.
+
+    Returns:
+        The minimum; to be used only where its status is a success.
+    """
     fixed, start = jnp.asarray(fixed), jnp.asarray(start)
     found = minimise_bounded(
         lambda parameters: model.expand(parameters, data),
@@ -134,6 +138,9 @@ class WorkspaceAnalysis:
         best: Fit with mu free, not below zero.
         null: Fit at mu = 0.
         asimov: Background-only Asimov data, from `null`.
+
+    Raises:
+        ConvergenceError: from any method, where a fit is not certified.
     """
 
     def __init__(self, model: HistFactory, poi: int, data: Data | None = None):
@@ -158,7 +165,8 @@ class WorkspaceAnalysis:
         # At zero a product of two parameters may have no slope.
         near[self.poi] = 0.1
         starts = (near, self._init)
-        return _lowest([fit_parameters(self.model, self.data, self._free, s) for s in starts])
+        fits = [fit_parameters(self.model, self.data, self._free, s) for s in starts]
+        return _certified(_lowest(fits), "with free mu")
 
     def _fit(self, data: Data, mu: float, near: np.ndarray | None) -> WorkspaceFit:
         """Fit at one mu, from a neighbour or else from the default start."""
@@ -169,32 +177,23 @@ class WorkspaceAnalysis:
             again = np.array(self._init)
             again[self.poi] = mu
             found = _lowest([found, fit_parameters(self.model, data, self._held, again)])
-        return found
+        return _certified(found, f"at mu = {mu:g}")
 
-    def test(self, mu: float) -> Test:
+    def test(self, mu: float) -> MuTest:
         """q~_mu, CLs and its band at one mu."""
         near = self.fit_at(mu)
         expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
         self._last["asimov"].append(expected)
-        for fit in (near, expected):
-            if not _converged(fit):
-                raise ConvergenceError(
-                    f"fit at mu = {mu:g}: projected gradient {float(fit.certificate):.1e} after "
-                    f"{int(fit.num_steps)} steps, wanted below 1e-6; scale the signal so that mu "
-                    "is near one"
-                )
         above = mu >= np.asarray(self.best.parameters)[self.poi]
         statistic = max(float(near.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
         statistic_asimov = max(float(expected.twice_nll), 0.0)
         observed, band = _log_p(statistic, statistic_asimov)
-        return Test(
+        return MuTest(
             mu,
             statistic,
             statistic_asimov,
             float(observed),
             np.asarray(band),
-            float(np.asarray(near.slope)[self.poi]) if above else 0.0,
-            float(np.asarray(expected.slope)[self.poi]),
         )
 
     def fit_at(self, mu: float) -> WorkspaceFit:
@@ -226,8 +225,9 @@ class WorkspaceAnalysis:
         band = [self._root(tests, lambda t, k=k: float(t.log_band[k]), target) for k in range(5)]
         return observed, np.array(band)
 
-    def _root(self, tests: list[Test], value: Callable[[Test], float], target: float) -> float:
+    def _root(self, tests: list[MuTest], value: Callable[[MuTest], float], target: float) -> float:
         """Where a falling function of mu meets the target; every test made is kept."""
+        mu, off = math.nan, math.inf
         for _ in range(60):
             tests.sort(key=lambda t: t.mu)
             over = [t for t in tests if value(t) > target]
@@ -241,17 +241,16 @@ class WorkspaceAnalysis:
             mu = _secant(tests, value, target, low, high)
             new = self.test(mu)
             tests.append(new)
-            if abs(value(new) - target) < ROOT_TOLERANCE or high.mu - low.mu < 1e-13 * high.mu:
+            off = value(new) - target
+            if abs(off) < ROOT_TOLERANCE or high.mu - low.mu < 1e-13 * high.mu:
                 break
-        if abs(value(new) - target) > 1e-6:
-            raise ConvergenceError(
-                f"limit near mu = {mu:g}: ln CLs is off its target by {value(new) - target:.1e}"
-            )
+        if not abs(off) <= 1e-6:
+            raise ConvergenceError(f"limit near mu = {mu:g}: ln CLs is off its target by {off:.1e}")
         return mu
 
 
 def _secant(
-    tests: list[Test], value: Callable[[Test], float], target: float, low: Test, high: Test
+    tests: list[MuTest], value: Callable[[MuTest], float], target: float, low: MuTest, high: MuTest
 ) -> float:
     """Inverse interpolation through the points nearest in value, kept inside the bracket."""
     near = sorted(tests, key=lambda t: abs(value(t) - target))[:3]
@@ -268,7 +267,7 @@ def _secant(
     return mu
 
 
-def _next_mu(test: Test, target: float) -> float:
+def _next_mu(test: MuTest, target: float) -> float:
     """Upward by at least the growth factor; faster while CLs is far from the target."""
     far = test.log_cls > 0.1 * target and test.statistic_asimov < 0.1
     return test.mu * (4.0 if far else GROWTH)
@@ -281,6 +280,17 @@ def _log_p(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, Float[A
 
 def _converged(fit: WorkspaceFit) -> bool:
     return bool(np.asarray(fit.certificate) <= CERTIFIED)
+
+
+def _certified(fit: WorkspaceFit, which: str) -> WorkspaceFit:
+    """The fit, or an error where it is none: nothing is made of an unfinished one."""
+    if not _converged(fit):
+        raise ConvergenceError(
+            f"fit {which}: projected gradient {float(fit.certificate):.1e} after "
+            f"{int(fit.num_steps)} steps, wanted below {CERTIFIED:g}; scale the signal so that "
+            "mu is near one"
+        )
+    return fit
 
 
 def _lowest(fits: list[WorkspaceFit]) -> WorkspaceFit:

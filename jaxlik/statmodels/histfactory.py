@@ -15,6 +15,9 @@ leading parameters only (pulls: normsys, histosys); M has few entries per cell. 
 arguments, padded to few shapes: another workspace, patch or data set compiles nothing new.
 
 Everything is float64 and in deviance form: zero where rates equal data and constraints rest.
+
+References:
+    K. Cranmer et al., CERN-OPEN-2012-016; conventions of pyhf 0.7.
 """
 
 from typing import NamedTuple
@@ -174,7 +177,7 @@ class HistFactory(eqx.Module):
     def log_density(
         self, parameters: Float[Array, " parameter"], data: Data | None = None
     ) -> Scalar:
-        """Ln L with all constants, as pyhf's `logpdf`."""
+        """Logarithm of the likelihood with all constants, as pyhf's `logpdf`."""
         data = self.data if data is None else data
         saturated = jnp.sum(jnp.where(self.real_bins, poisson_nll_constant(data.observed), 0.0))
         normal = jnp.log(self.width) + 0.5 * LN_TWO_PI
@@ -229,7 +232,7 @@ class HistFactory(eqx.Module):
 
     def _log_slopes(
         self, cells: _Cells
-    ) -> tuple[Float[Array, "cell parameter"], Float[Array, "cell parameter"]]:
+    ) -> tuple[Float[Array, "cell pull"], Float[Array, "cell pull"]]:
         """Slopes of ln N in the pulls, and f''/f - (f'/f)^2 of each factor f of N."""
         slope, curvature = cells.normsys.slope, cells.normsys.curvature
         empty = jnp.zeros((self.nominal.shape[0], self.num_pulls), self.nominal.dtype)

@@ -19,8 +19,6 @@ from jaxlik.errors import ConfigError
 from jaxlik.fit.console import Console, terminal_width
 from jaxlik.fit.report import duration
 
-SCHEMA = "jaxlik/workspace/1"
-
 
 @dataclass(frozen=True)
 class Arguments:
