@@ -178,3 +178,11 @@ def test_single_precision_is_refused():
             pack_workspace(record)
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+def test_nothing_is_made_of_fits_that_are_not_certified(monkeypatch):
+    record = flatten_workspace(counting(9.0, 4.0, 0.5, 5.0))
+    model = pack_workspace(record)
+    monkeypatch.setattr(workspace_fits, "CERTIFIED", -1.0)
+    with pytest.raises(ConvergenceError, match="at mu = 0: projected gradient"):
+        WorkspaceAnalysis(model, record.poi)
