@@ -31,7 +31,8 @@ import pyhf  # noqa: E402
 
 from jaxlik.database.workspace import flatten_workspace  # noqa: E402
 from jaxlik.database.workspace_patch import with_synthetic_signal  # noqa: E402
-from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters  # noqa: E402
+from jaxlik.inference.workspace_fits import WorkspaceAnalysis  # noqa: E402
+from jaxlik.inference.workspace_profile import fit_parameters  # noqa: E402
 from jaxlik.statmodels.packing import pack_workspace  # noqa: E402
 
 WORKSPACES = (
@@ -61,7 +62,7 @@ def ours(document: dict) -> dict[str, object]:
     start = time.perf_counter()
     record = flatten_workspace(document)
     model = pack_workspace(record)
-    free = lambda: fit_parameters(model, model.data, model.fixed, model.init)  # noqa: E731
+    free = lambda: fit_parameters(model)  # noqa: E731
     jax.block_until_ready(free())
     first = time.perf_counter() - start
     value = jax.jit(lambda m, x: m.log_density(x))

@@ -11,12 +11,8 @@ from jaxlik import plotting
 from jaxlik.database.records import HistFactoryRecord
 from jaxlik.errors import ConfigError, ConvergenceError, Status
 from jaxlik.fit.console import Console
-from jaxlik.inference.workspace_fits import (
-    WorkspaceAnalysis,
-    WorkspaceFit,
-    covariance,
-    fit_parameters,
-)
+from jaxlik.inference.workspace_fits import WorkspaceAnalysis
+from jaxlik.inference.workspace_profile import WorkspaceFit, covariance, fit_parameters
 from jaxlik.statmodels.histfactory import HistFactory
 from jaxlik.statmodels.packing import pack_workspace
 
@@ -56,7 +52,7 @@ def analyse(
     analysis = None
     if record.poi < 0:
         console.note("no parameter of interest among the parameters: the background is fitted")
-        best = fit_parameters(model, model.data, model.fixed, model.init)
+        best = fit_parameters(model)
     else:
         console.note("fitting with free signal, without signal, and on Asimov data")
         analysis = WorkspaceAnalysis(model, record.poi)

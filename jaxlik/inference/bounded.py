@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxlik.errors import Status
 from jaxlik.statmodels.histfactory import Expansion
-from jaxlik.statmodels.linear import solve_positive
+from jaxlik.statmodels.linear import solve_first_positive
 from jaxlik.typing import Array, Bool, Float, Scalar
 
 _LARGEST_DAMPING = 1e12
@@ -31,6 +31,7 @@ class BoundedMinimum(NamedTuple):
         position: Best point found.
         value: Of the function there.
         gradient: The same.
+        hessian: The same, parameters that a bound holds included.
         certificate: Largest component of the projected gradient.
         num_steps: Steps tried, rejected ones included.
         status: `max_steps` where the certificate stayed above the tolerance.
@@ -39,6 +40,7 @@ class BoundedMinimum(NamedTuple):
     position: Float[Array, " parameter"]
     value: Scalar
     gradient: Float[Array, " parameter"]
+    hessian: Float[Array, "parameter parameter"]
     certificate: Scalar
     num_steps: Array
     status: Status
@@ -89,13 +91,12 @@ def minimise_bounded(
         both = still[:, None] | still[None, :]
         gradient = jnp.where(still, 0.0, here.gradient)
 
-        def towards(curvature: Array) -> Float[Array, " parameter"]:
+        def usable_part(curvature: Array) -> Float[Array, "parameter parameter"]:
             matrix = jnp.where(both, 0.0, curvature + damping * stiffness)
-            return -solve_positive(matrix + jnp.diag(jnp.where(still, 1.0, 0.0)), gradient)
+            return matrix + jnp.diag(jnp.where(still, 1.0, 0.0))
 
-        newton = towards(here.hessian)
-        positive = jnp.all(jnp.isfinite(newton))
-        direction = jax.lax.cond(positive, lambda: newton, lambda: towards(here.fisher))
+        newton, scoring = usable_part(here.hessian), usable_part(here.fisher)
+        direction = -solve_first_positive(newton, scoring, gradient)
         usable = jnp.all(jnp.isfinite(direction))
         aim = position + jnp.where(usable, direction, 0.0)
         trial = jnp.where(fixed, position, jnp.clip(aim, lower, upper))
@@ -129,4 +130,4 @@ def minimise_bounded(
     # Rounding of large likelihoods may leave more than the tolerance.
     outcome = Status.where(reached <= 1e3 * tolerance, Status.success, Status.max_steps)
     status = Status.where(jnp.isfinite(here.value), outcome, Status.not_finite)
-    return BoundedMinimum(position, here.value, here.gradient, reached, steps, status)
+    return BoundedMinimum(position, here.value, here.gradient, here.hessian, reached, steps, status)

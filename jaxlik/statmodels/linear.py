@@ -40,5 +40,13 @@ def solve_positive(matrix: Array, right: Array) -> Array:
 
 
 @sequential_vmap
+def solve_first_positive(first: Array, second: Array, right: Array) -> Array:
+    """Solution with the first matrix, or with the second where the first is not positive."""
+    solution = solve_positive(first, right)
+    positive = jnp.all(jnp.isfinite(solution))
+    return jax.lax.cond(positive, lambda: solution, lambda: solve_positive(second, right))
+
+
+@sequential_vmap
 def _solve_one(matrix: Array, right: Array) -> Array:
     return jnp.linalg.solve(matrix, right)

@@ -1,7 +1,9 @@
 """HistFactory workspaces to padded arrays in few shapes, so that few programs serve all."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,6 +11,7 @@ from jaxlik.database.records import HistFactoryRecord
 from jaxlik.precision import require_x64
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.interpolation import code4_coefficients
+from jaxlik.typing import Array
 
 
 class Shape(NamedTuple):
@@ -42,6 +45,22 @@ def shape_of(record: HistFactoryRecord) -> Shape:
         _round_up(len(record.entry_block)),
         max(2, record.factors.shape[1]),
     )
+
+
+def stack_workspaces(records: Sequence[HistFactoryRecord]) -> tuple[HistFactory, Array]:
+    """Different workspaces as one, with a leading axis `model`, for `jax.vmap`.
+
+    Args:
+        records: Any number, best of similar size: all are padded to the largest.
+
+    Returns:
+        The models, and the position of each one's parameter of interest.
+    """
+    shapes = [shape_of(record) for record in records]
+    largest = Shape(*map(max, zip(*shapes, strict=True)))
+    models = [pack_workspace(record, largest) for record in records]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    return stacked, jnp.asarray([record.poi for record in records])
 
 
 def pack_workspace(

@@ -9,7 +9,8 @@ from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_patch import with_synthetic_signal
 from jaxlik.errors import ConvergenceError, PrecisionError, Status
 from jaxlik.inference import workspace_fits
-from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters
+from jaxlik.inference.workspace_fits import WorkspaceAnalysis
+from jaxlik.inference.workspace_profile import compiled_fit, fit_parameters
 from jaxlik.statmodels.packing import pack_workspace
 
 QUICK = (
@@ -47,7 +48,7 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
     golden, document = workspace_of(name)
     record = flatten_workspace(document)
     model = pack_workspace(record)
-    fit = fit_parameters(model, model.data, model.fixed, model.init)
+    fit = fit_parameters(model)
     assert bool(fit.status == Status.success)
     assert float(fit.certificate) < 1e-8
     reference = golden["bkg_only_fit"]["reference"]
@@ -76,7 +77,7 @@ def test_every_workspace_of_the_database_is_fitted_and_limited(every_workspace):
     assert len(every_workspace) >= 26
     for name, document in every_workspace.items():
         model = pack_workspace(flatten_workspace(document, name=name))
-        fit = fit_parameters(model, model.data, model.fixed, model.init)
+        fit = fit_parameters(model)
         assert float(fit.certificate) < 1e-8, name
         record = flatten_workspace(with_synthetic_signal(document), name=name)
         analysis = WorkspaceAnalysis(pack_workspace(record), record.poi)
@@ -88,13 +89,12 @@ def test_every_workspace_of_the_database_is_fitted_and_limited(every_workspace):
 @pytest.mark.reference
 def test_workspaces_of_one_bucket_share_a_program(workspace_of):
     names = ("simplified_MB-C_noCR_bkgonly", "simplified_MB-SSd_noCR_bkgonly")
-    fit = workspace_fits.fit_parameters
     sizes = []
     for name in names:
         _, document = workspace_of(f"2018-22-multibin-eff/{name}")
         model = pack_workspace(flatten_workspace(document))
-        fit(model, model.data, model.fixed, model.init)
-        sizes.append(fit._cached._cache_size())
+        fit_parameters(model)
+        sizes.append(compiled_fit._cached._cache_size())
     assert sizes[0] == sizes[1]
 
 
@@ -162,7 +162,7 @@ def test_fits_end_where_bounds_hold_them():
     document = counting(400.0, 4.0, 2.0, 0.0)
     record = flatten_workspace(document)
     model = pack_workspace(record)
-    fit = fit_parameters(model, model.data, model.fixed, model.init)
+    fit = fit_parameters(model)
     pull = float(fit.parameters[record.parameters.index("e")])
     assert pull == 5.0
     assert bool(fit.status == Status.success)

@@ -1,0 +1,223 @@
+"""Certified fits of HistFactory models in compiled code, and their derivatives.
+
+A fit holds some parameters and moves the others; which ones, at which values, on which data
+are arguments, so that one program per bucket of workspaces serves every question.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlik.errors import Status
+from jaxlik.inference.bounded import minimise_bounded
+from jaxlik.statmodels.histfactory import Data, HistFactory
+from jaxlik.statmodels.linear import inverse, solve
+from jaxlik.typing import Array, Bool, Float, Int, Scalar
+
+CERTIFIED = 1e-6
+"""Largest component of the projected gradient of -ln L that a fit may leave."""
+
+
+class WorkspaceFit(NamedTuple):
+    """Parameters at the minimum of -2 ln L.
+
+    Attributes:
+        parameters: On the padded axis.
+        twice_nll: Deviance form.
+        slope: Of twice_nll in every parameter; zero where it is free.
+        hessian: Of -ln L in every parameter, held ones included.
+        certificate: Largest component of the projected gradient of -ln L.
+        num_steps: Newton steps.
+        status: Why the numbers should not be used, if so.
+    """
+
+    parameters: Float[Array, " parameter"]
+    twice_nll: Scalar
+    slope: Float[Array, " parameter"]
+    hessian: Float[Array, "parameter parameter"]
+    certificate: Scalar
+    num_steps: Array
+    status: Status
+
+
+def fit_from(
+    model: HistFactory,
+    data: Data,
+    held: Bool[Array, " parameter"],
+    starts: Float[Array, "start parameter"],
+    try_all: Bool[Array, ""] | bool = False,
+) -> WorkspaceFit:
+    """The best certified fit from several starts.
+
+    Args:
+        model: The packed workspace; its bounds hold for all parameters that are not held.
+        data: Events and auxiliary data.
+        held: Parameters that stay at the start.
+        starts: Tried in this order until a fit is certified.
+        try_all: Try all of them, and take the lowest.
+
+    Returns:
+        The lowest certified fit, or the lowest of all with a status that says so.
+    """
+
+    def unfinished(state: tuple[Int[Array, ""], WorkspaceFit]) -> Array:
+        number, best = state
+        return (number < starts.shape[0]) & (try_all | (best.certificate > CERTIFIED))
+
+    def attempt(state: tuple[Int[Array, ""], WorkspaceFit]) -> tuple[Int[Array, ""], WorkspaceFit]:
+        number, best = state
+        # Under vmap fits that are done run on: hold all their parameters.
+        done = ~unfinished(state)
+        found = minimise_bounded(
+            lambda parameters: model.expand(parameters, data),
+            starts[jnp.minimum(number, starts.shape[0] - 1)],
+            model.lower,
+            model.upper,
+            held | done,
+            model.scale,
+        )
+        good, fine = found.certificate <= CERTIFIED, best.certificate <= CERTIFIED
+        better = (good & ~fine) | ((good == fine) & (2 * found.value < best.twice_nll))
+        new = WorkspaceFit(
+            found.position,
+            2 * found.value,
+            2 * found.gradient,
+            found.hessian,
+            found.certificate,
+            best.num_steps + found.num_steps,
+            found.status,
+        )
+        best = best._replace(num_steps=new.num_steps)
+        return number + 1, jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
+
+    size = model.num_parameters
+    nothing = WorkspaceFit(
+        starts[0],
+        jnp.asarray(jnp.inf),
+        jnp.zeros(size),
+        jnp.zeros((size, size)),
+        jnp.asarray(jnp.inf),
+        jnp.asarray(0),
+        Status.not_finite,
+    )
+    return jax.lax.while_loop(unfinished, attempt, (jnp.asarray(0), nothing))[1]
+
+
+compiled_fit = eqx.filter_jit(fit_from)
+"""`fit_from` as the one program that serves all questions from the host."""
+
+
+def fit_parameters(
+    model: HistFactory,
+    data: Data | None = None,
+    held: Bool[Array | np.ndarray, " parameter"] | None = None,
+    start: Float[Array | np.ndarray, " parameter"] | None = None,
+) -> WorkspaceFit:
+    """The parameters that describe data best, those that are held staying at the start.
+
+    Args:
+        model: The packed workspace; its bounds hold for all parameters that are not held.
+        data: Events and auxiliary data, those of the model by default.
+        held: Parameters that stay at the start, those fixed by the model by default.
+        start: Where to begin, as the model says by default.
+
+    Returns:
+        The minimum; to be used only where its status is a success.
+    """
+    held = model.fixed if held is None else jnp.asarray(held)
+    start = model.init if start is None else jnp.asarray(start)
+    starts = jnp.stack([start, jnp.where(held, start, model.init)])
+    data = model.data if data is None else data
+    return compiled_fit(model, data, held, starts, jnp.asarray(False))
+
+
+@eqx.filter_jit
+def asimov_data(model: HistFactory, parameters: Float[Array, " parameter"]) -> Data:
+    """Data, auxiliary ones included, that equal their expectation."""
+    centre = jnp.where(model.poisson, model.width * parameters, parameters)
+    return Data(model.expected(parameters), jnp.where(model.normal | model.poisson, centre, 0.0))
+
+
+@eqx.filter_jit
+def covariance(model: HistFactory, fit: WorkspaceFit) -> Float[Array, "parameter parameter"]:
+    """Inverse of the Hessian of -ln L over the parameters that are free to move.
+
+    Zero for fixed parameters and for those a bound holds.
+    """
+    held = model.fixed | at_bounds(model, fit.parameters)
+    both = held[:, None] | held[None, :]
+    hessian = jnp.where(both, 0.0, fit.hessian)
+    return jnp.where(both, 0.0, inverse(hessian + jnp.diag(jnp.where(held, 1.0, 0.0))))
+
+
+def at_bounds(
+    model: HistFactory, parameters: Float[Array, " parameter"]
+) -> Bool[Array, " parameter"]:
+    """Where parameters stand on one of their bounds."""
+    return (parameters <= model.lower) | (parameters >= model.upper)
+
+
+def attached(
+    model: HistFactory,
+    data: Data,
+    held: Bool[Array, " parameter"],
+    targets: Float[Array, " parameter"],
+    solution: Float[Array, " parameter"],
+) -> Float[Array, " parameter"]:
+    """The parameters of a fit as a function of everything the fit was made of.
+
+    By the implicit function theorem: first derivatives of the parameters are exact, and so are
+    second derivatives of -2 ln L at them. Parameters at a bound stay there.
+
+    Args:
+        model: The packed workspace, traced.
+        data: Events and auxiliary data, traced.
+        held: Parameters the fit did not move.
+        targets: Where it held them, traced; others are ignored.
+        solution: Of the fit; its own derivatives are discarded.
+    """
+    solution = jax.lax.stop_gradient(solution)
+    stays = held | at_bounds(model, solution)
+    aims = jnp.where(held, targets, solution)
+    fixed_model, fixed_data = jax.lax.stop_gradient((model, data))
+    hessian = fixed_model.expand(solution, fixed_data).hessian
+    matrix = jnp.where(stays[:, None], jnp.eye(solution.shape[0]), hessian)
+
+    def equations(parameters: Float[Array, " parameter"]) -> Float[Array, " parameter"]:
+        return jnp.where(stays, parameters - aims, model.expand(parameters, data).gradient)
+
+    return jax.lax.custom_root(
+        equations,
+        solution,
+        lambda _, start: jax.lax.stop_gradient(start),
+        lambda _, right: solve(matrix, right),
+    )
+
+
+def profiled_twice_nll(
+    model: HistFactory,
+    poi: Int[Array, ""] | int,
+    mu: Scalar | float,
+    data: Data | None = None,
+) -> Scalar:
+    """-2 ln L in deviance form with every parameter but one fitted; second derivatives exact.
+
+    Differentiable in mu, the data and every number of the model; `vmap` over models of one
+    bucket works. Not a number where the fit is not certified.
+
+    Args:
+        model: The packed workspace.
+        poi: Position of the parameter of interest.
+        mu: Its value.
+        data: Events and auxiliary data, those of the model by default.
+    """
+    data = model.data if data is None else data
+    held = model.fixed.at[poi].set(True)
+    start = model.init.at[poi].set(mu)
+    fixed = jax.lax.stop_gradient((model, data, start))
+    fit = fit_from(fixed[0], fixed[1], held, fixed[2][None])
+    value = model.twice_nll(attached(model, data, held, start, fit.parameters), data)
+    return jnp.where(fit.certificate <= CERTIFIED, value, jnp.nan)
