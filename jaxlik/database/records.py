@@ -154,6 +154,25 @@ class HistFactoryRecord:
 
 
 @dataclass(frozen=True)
+class SignalCells:
+    """Where the signal of each region enters a `HistFactoryRecord`.
+
+    Attributes:
+        region_ids: Signal regions of the workspace.
+        cells: Cells that hold signal.
+        region: Position in `region_ids` of each of these cells.
+        relative_uncertainty: Of the signal, common to all cells; 0 if none.
+        pull: Its parameter, -1 without.
+    """
+
+    region_ids: tuple[str, ...]
+    cells: np.ndarray
+    region: np.ndarray
+    relative_uncertainty: float
+    pull: int
+
+
+@dataclass(frozen=True)
 class UpperLimitRecord:
     """Observed and expected upper limit on one cross section [fb] at one model point."""
 
