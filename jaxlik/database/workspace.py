@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlik.database.json_checks import JsonChecks, shown
 from jaxlik.database.records import HistFactoryRecord
-from jaxlik.database.workspace_parameters import PULLS, Parameters
+from jaxlik.database.workspace_parameters import PULLS, Parameters, relative_errors
 from jaxlik.errors import WorkspaceError
 
 KINDS = ("normfactor", "normsys", "histosys", "shapesys", "shapefactor", "staterror", "lumi")
@@ -236,10 +236,8 @@ class _Flattener:
                 self.factors[cell].append(p)
 
     def _staterror(self, name: str, members: list, place: str) -> None:
-        total = np.sum([values for _, values, _ in members], axis=0)
-        square = np.sum([np.square(errors) for _, _, errors in members], axis=0)
-        zeros = np.zeros(len(total))
-        relative = np.sqrt(np.divide(square, total**2, out=zeros, where=total > 0))
+        nominal, errors = ([member[i] for member in members] for i in (1, 2))
+        relative = relative_errors(nominal, errors)
         span = self.parameters.staterror(name, relative, place)
         for first, _, _ in members:
             for i, p in enumerate(span):

@@ -18,6 +18,27 @@ PULLS = ("normsys", "histosys")
 NORMAL, POISSON, FREE = "normal", "poisson", "free"
 
 
+def relative_errors(
+    nominal: Sequence[Sequence[float]], errors: Sequence[Sequence[float]]
+) -> np.ndarray:
+    """Uncertainty of a sum of samples relative to it, axis ``bin``; 0 in bins without events.
+
+    Args:
+        nominal: Events, axes ``sample bin``.
+        errors: Their independent uncertainties, with the same axes.
+    """
+    total = np.sum(nominal, axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.divide(errors, total, out=np.zeros(np.shape(errors)), where=total > 0)
+        return np.sqrt(np.sum(scaled**2, axis=0))
+
+
+def poisson_rates(relative: np.ndarray) -> np.ndarray:
+    """Rates of the Poisson constraints with these relative widths; 1 where the width is 0."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.where(relative > 0, 1.0 / np.where(relative > 0, relative, 1.0) ** 2, 1.0)
+
+
 @dataclass
 class Parameters:
     """Parameters in order of appearance.
@@ -75,17 +96,18 @@ class Parameters:
         """Factors of the bins with Poisson constraints; bins without events or errors are fixed."""
         if name in self.sets:
             raise self.checks.error(f"{place}/name", name, "a name that no other modifier has")
-        valid = [n > 0 and e > 0 for n, e in zip(values, errors, strict=True)]
-        rates = [
-            (n / e) ** 2 if ok else 1.0 for n, e, ok in zip(values, errors, valid, strict=True)
-        ]
-        bounds, fixed = (SMALLEST_GAMMA, LARGEST_FACTOR), [not ok for ok in valid]
-        return self._add(name, "shapesys", POISSON, len(values), 1.0, bounds, rates, rates, fixed)
+        relative = relative_errors([values], [errors])
+        fixed = relative == 0
+        rates = poisson_rates(relative)
+        self._check_size(rates, f"{place}/data")
+        size, bounds, rates = len(values), (SMALLEST_GAMMA, LARGEST_FACTOR), rates.tolist()
+        return self._add(name, "shapesys", POISSON, size, 1.0, bounds, rates, rates, fixed.tolist())
 
     def staterror(self, name: str, relative: np.ndarray, place: str) -> range:
         """Factors of the bins of several samples; those without an uncertainty are fixed."""
         if name in self.sets:
             raise self.checks.error(f"{place} staterror", name, "a name that no other modifier has")
+        self._check_size(relative, f"{place} staterror")
         size, fixed = len(relative), relative == 0
         bounds, width = (SMALLEST_GAMMA, LARGEST_FACTOR), np.where(fixed, 1.0, relative).tolist()
         ones = [1.0] * size
@@ -125,6 +147,11 @@ class Parameters:
                 )
             if modifier == "shapesys" and "auxdata" in entry:
                 raise checks.error(f"{place}/auxdata", entry["auxdata"], "none for a shapesys")
+
+    def _check_size(self, values: np.ndarray, place: str) -> None:
+        if not np.isfinite(values).all():
+            wanted = "uncertainties of a size that compares with the events"
+            raise self.checks.error(place, values.tolist(), wanted)
 
     def _known(self, name: str, kinds: tuple[str, ...], size: int, place: str) -> range | None:
         """Parameters of that name, if there are any yet."""
