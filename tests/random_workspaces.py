@@ -5,9 +5,10 @@ import copy
 import numpy as np
 from hypothesis import strategies as st
 
+from jaxlik.errors import WorkspaceError
 from jaxlik.statmodels.packing import Shape
 
-SHAPE = Shape(bins=8, cells=32, parameters=64, pulls=4, entries=24, factors=8)
+SHAPE = Shape(bins=9, cells=32, parameters=64, pulls=4, entries=24, factors=8)
 
 DAMAGES = st.one_of(
     st.none(), st.text(max_size=3), st.integers(-3, 3), st.floats(), st.just([]), st.just({})
@@ -86,3 +87,14 @@ def damaged(document, choice, value):
         node = node[key]
     node[path[-1]] = value
     return document
+
+
+def assert_finite_or_refused(flatten):
+    """A call that flattens a damaged document gives finite arrays, or the typed error."""
+    try:
+        record = flatten()
+    except WorkspaceError as error:
+        assert "wanted" in str(error)  # noqa: PT017
+        return
+    for array in (record.nominal, record.up, record.down, record.observed, record.width):
+        assert np.isfinite(array).all()

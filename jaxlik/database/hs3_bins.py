@@ -89,6 +89,7 @@ class BinModifiers:
         if any(document.items(modifier.get("constraints"), f"{place}/constraints")):
             constraints = bin_constraints(document, modifier, parameters, place)
             relative = np.array([_relative(c) for c in constraints])
+            stated = _kind(constraints)
         elif stated is not None:
             relative = self._vals(document.checks.object(modifier, "data", place), nominal, place)
             constraints = self._implied(stated, parameters, relative)
@@ -100,7 +101,8 @@ class BinModifiers:
             self._shapefactor(channel, parameters, member)
             return
         errors = [(relative * nominal).tolist()]
-        self._constrained(channel, parameters, constraints, relative, [member], errors)
+        poisson = stated == POISSON
+        self._constrained(channel, parameters, constraints, poisson, relative, [member], errors)
 
     def staterror(self, channel: dict, place: str, members: list[Member]) -> None:
         """The gammas of the statistical uncertainty, shared by samples of a channel."""
@@ -133,7 +135,8 @@ class BinModifiers:
             raise checks.error(place, [m.place for m in members], "one staterror for a sample")
         if any(document.items(first.modifier.get("constraints"), f"{first.place}/constraints")):
             constraints = bin_constraints(document, first.modifier, parameters, first.place)
-            if any(c is not None and c.kind == POISSON for c in constraints):
+            stated = _kind(constraints)
+            if stated == POISSON:
                 relative = np.array([_relative(c) for c in constraints])
                 errors[0] = (relative * first.nominal).tolist()
         else:
@@ -142,7 +145,8 @@ class BinModifiers:
             if stated is None:
                 raise checks.error(f"{first.place}/constraint", None, "Gauss or Poisson")
             constraints = self._implied(stated, parameters, relative)
-        self._constrained(name, parameters, constraints, relative, members, errors)
+        poisson = stated == POISSON
+        self._constrained(name, parameters, constraints, poisson, relative, members, errors)
 
     def _vals(self, data: dict, nominal: np.ndarray, place: str) -> np.ndarray:
         """Relative uncertainties of a shapesys."""
@@ -181,6 +185,7 @@ class BinModifiers:
         channel: str,
         parameters: tuple[str, ...],
         constraints: list[Constraint | None],
+        poisson: bool,
         relative: np.ndarray,
         members: list[Member],
         errors: list[list[float]],
@@ -194,7 +199,6 @@ class BinModifiers:
                 raise checks.error(place, constraint, f"a finite width or rate of {parameter!r}")
             if constraint is None and not idle:
                 raise checks.error(place, parameter, "a constraint for each bin with uncertainty")
-        poisson = any(c is not None and c.kind == POISSON for c in constraints)
         settings: dict[str, list[float]] = {}
         if poisson:
             if len(members) > 1:
@@ -257,6 +261,11 @@ class BinModifiers:
             if name not in self.sets and name not in self.used:
                 return name
         raise self.document.checks.error(f"{place}/name", label, "a name that nothing else has")
+
+
+def _kind(constraints: list[Constraint | None]) -> str:
+    """The kind that listed constraints share."""
+    return next(constraint.kind for constraint in constraints if constraint is not None)
 
 
 def _relative(constraint: Constraint | None) -> float:

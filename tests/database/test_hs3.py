@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_workspaces import DAMAGES, SHAPE, damaged, random_workspace
+from random_workspaces import (
+    DAMAGES,
+    SHAPE,
+    assert_finite_or_refused,
+    damaged,
+    random_workspace,
+)
 
 from jaxlik.database.hs3 import from_hs3, is_hs3, to_hs3
 from jaxlik.database.workspace import flatten_workspace
@@ -190,6 +196,14 @@ def test_random_workspaces_come_back(seed):
     before, after = flatten_workspace(document), flatten_workspace(reread(document))
     assert_same(before, after)
     assert_same_density(before, after, np.random.default_rng(seed), SHAPE)
+
+
+def test_modifiers_that_do_nothing_keep_their_kind():
+    empty = ([0.0], MU, modifier("shape", "shapesys", [0.0]), modifier("stat", "staterror", [0.0]))
+    document = workspace(("SR", [9.0], [empty, ([5.0],)]))
+    before, after = flatten_workspace(document), flatten_workspace(reread(document))
+    assert_same(before, after)
+    assert_same_density(before, after, np.random.default_rng(5))
 
 
 @pytest.mark.reference
@@ -576,12 +590,4 @@ def test_two_staterrors_in_a_channel_are_not_written():
 )
 def test_damaged_documents_are_read_or_raise_the_typed_error(source, choice, value):
     document = damaged(source(), choice, value)
-    try:
-        record = flatten_workspace(from_hs3(document))
-    except WorkspaceError as error:
-        message = str(error)
-    else:
-        message = "wanted nothing else"
-        for array in (record.nominal, record.up, record.observed, record.width, record.init):
-            assert np.isfinite(array).all()
-    assert "wanted" in message
+    assert_finite_or_refused(lambda: flatten_workspace(from_hs3(document)))
