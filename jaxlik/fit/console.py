@@ -48,19 +48,31 @@ class Console:
         """
         if self.json is None:
             return
-        text = json.dumps(document, indent=2, allow_nan=False)
         if self.json == "-":
-            _write(sys.stdout, text)
-            return
-        try:
-            Path(self.json).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--json {self.json} cannot be written: {error}") from None
+            _write(sys.stdout, _json_text(document))
+        else:
+            write_json(document, Path(self.json), "--json")
+
+
+def write_json(document: dict[str, Any], path: Path, option: str) -> None:
+    """Write a JSON document to the file that an option names.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        path.write_text(_json_text(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written: {error}") from None
 
 
 def terminal_width() -> int:
     """Columns of the terminal, within what tables can use."""
     return max(60, min(shutil.get_terminal_size((100, 24)).columns, 140))
+
+
+def _json_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _write(stream: Any, text: str) -> None:

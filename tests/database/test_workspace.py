@@ -129,6 +129,8 @@ MODIFIERS = (*SAMPLE, "modifiers")
         (changed("observations", 0, "data", to=[1.0]), "observations \\(SR\\)"),
         (changed("observations", 0, "data", 0, to=-1.0), "not negative"),
         (changed("measurements", 0, "config", to=None), "/measurements/config is None"),
+        (changed("measurements", 0, "config", "parameters", to=None), "parameters is None"),
+        (changed("measurements", 0, "config", "poi", to=["k"]), "poi is \\['k'\\], wanted a name"),
         (
             changed("measurements", 0, "config", "parameters", 0, to={"name": "lumi"}),
             '"auxdata" for the luminosity',

@@ -141,10 +141,36 @@ def test_a_patch_adds_the_signal(tmp_path, file, capsys):
     assert "choose one of one, two" in capsys.readouterr().err
 
 
+def test_hs3_is_recognised_and_written(tmp_path, file, capsys):
+    path = tmp_path / "hs3.json"
+    assert main(["workspace", str(file), "--write-hs3", str(path), "--quiet"]) == 0
+    capsys.readouterr()
+    whole = document_of(capsys, file)
+    found = document_of(capsys, path, "--measurement", "m")
+    assert found["upper_limit"]["observed"] == pytest.approx(
+        whole["upper_limit"]["observed"], rel=1e-9
+    )
+    assert set(found["fit"]["parameters"]) == set(whole["fit"]["parameters"])
+    # A patch of an HS3 document speaks of the HS3 document.
+    replaced = [{"op": "replace", "path": "/data/0/contents/0", "value": 60.0}]
+    patch, again = tmp_path / "patch.json", tmp_path / "again.json"
+    patch.write_text(json.dumps(replaced))
+    arguments = ["workspace", path, "--patch", patch, "--write-hs3", again, "--quiet"]
+    assert main([*map(str, arguments)]) == 0
+    before, after = (json.loads(p.read_text()) for p in (path, again))
+    before["data"][0]["contents"][0] = 60.0
+    assert after == before
+    assert main(["workspace", str(path), "--measurement", "other"]) == 1
+    assert "/analyses is ['m'], wanted one named 'other'" in capsys.readouterr().err
+    assert main(["workspace", str(file), "--write-hs3", str(tmp_path)]) == 1
+    assert f"--write-hs3 {tmp_path} cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [
         ("{", [], "is not JSON"),
+        ('{"distributions": []}', [], "/likelihoods is [], wanted exactly one"),
         ("[]", [], "found list"),
         (json.dumps({**DOCUMENT, "observations": []}), [], "/observations is []"),
         (json.dumps(DOCUMENT), ["--poi", "none"], "--poi is 'none'"),

@@ -1,4 +1,4 @@
-"""`workspace`: fit, CLs and limits of a HistFactory workspace (pyhf JSON).
+"""`workspace`: fit, CLs and limits of a HistFactory workspace (pyhf JSON or HS3).
 
 The JSON document `jaxlik/workspace/1` holds ``poi``, ``mu``, ``fit`` (``twice_nll`` with all
 constants, as pyhf's -2 logpdf; ``parameters`` with ``value``, ``error``, ``pull``, ``at_bound``;
@@ -16,22 +16,23 @@ from typing import Annotated
 import tyro
 
 from jaxlik.errors import ConfigError
-from jaxlik.fit.console import Console, terminal_width
+from jaxlik.fit.console import Console, terminal_width, write_json
 from jaxlik.fit.report import duration
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Fit a pyhf workspace: best parameters, CLs, upper limits, discovery significance.
+    """Fit a workspace, pyhf or HS3: best parameters, CLs, limits, discovery significance.
 
     Attributes:
-        file: Workspace (pyhf JSON).
+        file: Workspace (pyhf JSON or HS3).
         patch: JSON patches or patch sets that add the signal, applied in order.
         patch_name: Which patch of a patch set.
-        measurement: Name of the measurement; the first one by default.
+        measurement: Name of the measurement, or HS3 analysis; the first one by default.
         poi: Parameter of interest; that of the measurement by default.
         mu: Signal strength to test.
         level: Confidence level of limits.
+        write_hs3: Write the workspace, patches applied, as HS3 to this file.
         output: Folder for figures: pulls, correlations, scan of the likelihood.
         json: Write the results as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
@@ -45,6 +46,7 @@ class Arguments:
     poi: str | None = None
     mu: float = 1.0
     level: float = 0.95
+    write_hs3: Path | None = None
     output: Path | None = None
     json: str | None = None
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -61,9 +63,11 @@ def run(arguments: Arguments) -> int:
 
     Raises:
         WorkspaceError: an invalid workspace or patch.
-        ConfigError: numbers out of range, or no such parameter of interest.
+        ConfigError: numbers out of range, no such parameter of interest, or a file that cannot
+            be written.
         ConvergenceError: a fit that did not converge.
     """
+    from jaxlik.database.hs3 import from_hs3, is_hs3, to_hs3
     from jaxlik.database.workspace import flatten_workspace, read_workspace
     from jaxlik.database.workspace_patch import apply_patch, read_json
     from jaxlik.fit.runtime import prepare
@@ -76,11 +80,15 @@ def run(arguments: Arguments) -> int:
     console = Console(arguments.json, arguments.quiet)
     started = time.perf_counter()
     name = str(arguments.file)
-    document = read_workspace(read_json(arguments.file), name=name)
+    document = read_json(arguments.file)
+    if not is_hs3(document):
+        document = read_workspace(document, name=name)
     for patch in arguments.patch:
         content = read_json(patch)
         document = apply_patch(document, content, name=str(patch), member=arguments.patch_name)
     which = 0 if arguments.measurement is None else arguments.measurement
+    if is_hs3(document):
+        document, which = from_hs3(document, analysis=arguments.measurement, name=name), 0
     record = flatten_workspace(document, measurement=which, poi=arguments.poi, name=name)
     if arguments.poi is not None and record.poi < 0:
         raise ConfigError(
@@ -91,6 +99,10 @@ def run(arguments: Arguments) -> int:
         f"{name}: {len(record.channels)} channels, {len(record.observed)} bins, "
         f"{len(record.parameters)} parameters"
     )
+    if arguments.write_hs3 is not None:
+        written = to_hs3(document, measurement=which, name=name)
+        write_json(written, arguments.write_hs3, "--write-hs3")
+        console.note(f"HS3 {arguments.write_hs3}")
     prepare(quiet=arguments.quiet, verbose=arguments.verbose)
     from jaxlik.fit.workspace_summary import analyse, draw
 
