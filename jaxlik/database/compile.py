@@ -148,7 +148,7 @@ def _key(path: Path) -> str:
         return digest.hexdigest()[:24]
     smodels_reader.database_version(path)
     for file in sorted(path.rglob("*")):
-        if file.suffix in (".txt", ".json"):
+        if file.suffix in smodels_reader.SUFFIXES:
             status = file.stat()
             entry = f"{file.relative_to(path)}:{status.st_size}:{status.st_mtime_ns}"
             digest.update(entry.encode())

@@ -2,8 +2,8 @@
 
 Run as ``python -m jaxlik.database.embed DATABASE TARGET``. It takes published
 numbers (counts, covariances, maps on fewer grid points) with their references,
-no files of the database: HistFactory workspaces stay out, their regions are
-single counts.
+no files of the database: HistFactory workspaces and neural networks stay out, their
+regions are single counts.
 """
 
 import argparse
@@ -162,7 +162,7 @@ def _facts(database: Snapshot, folder: str) -> Result:
         raise DatabaseError(f"{folder}: names neither arXiv number nor DOI; do not embed it")
     kept = ("lastUpdate", "supersedes", "supersededBy", "type")
     tags = {name: value for name, value in result.tags.items() if name in kept}
-    return replace(result, workspaces=(), tags=tags)
+    return replace(result, workspaces=(), networks=(), tags=tags)
 
 
 def _matched_maps(database: Snapshot) -> set[int]:

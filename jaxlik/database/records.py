@@ -5,6 +5,7 @@ Records hold NumPy arrays and strings; `jaxlik.statmodels.build` and
 """
 
 from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -173,6 +174,73 @@ class SignalCells:
 
 
 @dataclass(frozen=True)
+class NetworkRecord:
+    """A neural network for a likelihood, as its file, and the regions it covers.
+
+    Attributes:
+        analysis_id: Folder of the result.
+        name: File name of the network.
+        content: The ONNX file.
+        regions: One mapping per region: ``smodels`` (signal region or None), ``onnx``
+            (its name in the file), ``type`` (SR, CR, VR); none if not known.
+    """
+
+    analysis_id: str
+    name: str
+    content: bytes
+    regions: tuple[dict[str, Any], ...] = ()
+
+
+LearnedOutput = Literal["nLL_exp", "nLL_obs", "nLLA_exp", "nLLA_obs"]
+
+LEARNED_OUTPUTS: tuple[LearnedOutput, ...] = get_args(LearnedOutput)
+"""The -ln L that networks learn, in their order: of a-priori expected data, of observed
+data, and of the background-only Asimov data of either."""
+
+YIELDS = "yields"
+"""What the first steps of a network start from."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of a network: `output` = `kind`(`inputs`), inputs being steps or weights."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class NeuralRecord:
+    """A learned likelihood: a network from total yields to changes of -ln L.
+
+    Axis ``output`` are the `LEARNED_OUTPUTS`.
+
+    Attributes:
+        analysis_id: For messages.
+        region_ids: Signal region behind each input; the input's own name if there is none.
+        observed: Observed events in each input.
+        background: Events in each input at mu = 0: as observed in control regions, as
+            expected elsewhere.
+        nll_background: -ln L without signal, axis ``output``.
+        domain: Smallest and largest events in training, ``2 region``; infinite if unknown.
+        operations: Steps in order; they start from `YIELDS` of shape (1, region), and
+            the last one has shape (1, output).
+        weights: Their constants.
+    """
+
+    analysis_id: str
+    region_ids: tuple[str, ...]
+    observed: np.ndarray
+    background: np.ndarray
+    nll_background: np.ndarray
+    domain: np.ndarray
+    operations: tuple[Operation, ...]
+    weights: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class UpperLimitRecord:
     """Observed and expected upper limit on one cross section [fb] at one model point."""
 
@@ -248,6 +316,7 @@ class Result:
     covariance: CovarianceRecord | None = None
     workspaces: tuple[WorkspaceRecord, ...] = ()
     tags: dict = field(default_factory=dict)
+    networks: tuple[NetworkRecord, ...] = ()
 
 
 @dataclass(frozen=True)

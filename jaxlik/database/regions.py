@@ -87,13 +87,32 @@ def workspace_files(tags: dict[str, str], path: Path) -> dict[str, list]:
                 f"{path}: jsonFiles is a {type(files).__name__}, wanted a dictionary"
             )
         return files
+    return _model_files(tags, path, "pyhf")
+
+
+def network_files(tags: dict[str, str], path: Path) -> dict[str, tuple[dict[str, Any], ...]]:
+    """Neural networks and for each region its signal region, name in the file, and type."""
+    return {
+        file: tuple(
+            {
+                "smodels": entry["smodels"],
+                "onnx": entry.get("onnx", entry["smodels"]),
+                "type": entry.get("type", "SR"),
+            }
+            for entry in listed
+        )
+        for file, listed in _model_files(tags, path, "onnx").items()
+    }
+
+
+def _model_files(tags: dict[str, str], path: Path, wanted: str) -> dict[str, list]:
     mappings = region_mappings(tags, path)
     sets = _tag_literal(tags, "regionSets", path, {})
     return {
         file: [mappings.get(label, {"smodels": label}) for label in sets[name]]
         for name, entries in stat_models(tags, path).items()
         for kind, file in entries
-        if kind == "pyhf"
+        if kind == wanted
     }
 
 

@@ -24,6 +24,7 @@ from jaxlik.database.records import (
     CovarianceRecord,
     Grid,
     MapRecord,
+    NetworkRecord,
     Provenance,
     Result,
     WorkspaceRecord,
@@ -37,6 +38,9 @@ QUANTITIES = {
     "upperLimits": "upper_limit",
     "expectedUpperLimits": "upper_limit_expected",
 }
+
+SUFFIXES = (".txt", ".json", ".onnx")
+"""Files that make a database what it is."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def result_folders(root: Path) -> list[Path]:
 
 
 def content_digest(root: Path) -> str:
-    """SHA-256 over names and contents of all text and JSON files."""
+    """SHA-256 over names and contents of all text, JSON and ONNX files."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".txt", ".json")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in SUFFIXES):
         digest.update(str(path.relative_to(root)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -150,6 +154,7 @@ def read_result(folder: Path) -> ResultData:
     counting = _counting(datasets, provenance) if kind == "efficiency_map" else None
     covariance = _covariance(datasets, tags, info_path, counting) if counting else None
     workspaces = _workspaces(folder, tags, info_path, counting) if counting else ()
+    networks = _networks(folder, tags, info_path, counting) if counting else ()
     maps, grids = _maps(datasets, provenance, kind)
     kept = (
         "lastUpdate",
@@ -167,6 +172,7 @@ def read_result(folder: Path) -> ResultData:
         covariance,
         workspaces,
         {name: tags[name] for name in kept if name in tags},
+        networks,
     )
     return ResultData(result, maps, grids)
 
@@ -301,6 +307,19 @@ def _workspaces(
                 counting.analysis_id, name, document, digest, mapped, control, uncertainty
             )
         )
+    return tuple(records)
+
+
+def _networks(
+    folder: Path, tags: dict[str, str], path: Path, counting: CountingRecord
+) -> tuple[NetworkRecord, ...]:
+    records = []
+    for name, listed in regions.network_files(tags, path).items():
+        if not (folder / name).is_file():
+            logger.warning("%s: network %s is missing; its regions stay single counts", path, name)
+            continue
+        content = (folder / name).read_bytes()
+        records.append(NetworkRecord(counting.analysis_id, name, content, listed))
     return tuple(records)
 
 

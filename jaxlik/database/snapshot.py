@@ -6,6 +6,8 @@ SModelS's simplices, and the channel table of a model space. Foreign pickles are
 never loaded.
 """
 
+import base64
+import binascii
 import hashlib
 import io
 import json
@@ -23,13 +25,14 @@ import numpy as np
 
 from jaxlik.database.documents import header_from, records_document, result_from
 from jaxlik.database.locator import LocatorArrays
-from jaxlik.database.records import MapHeader, MapRecord, Result, WorkspaceRecord
+from jaxlik.database.records import MapHeader, MapRecord, NetworkRecord, Result, WorkspaceRecord
 from jaxlik.errors import DatabaseError
 
 SCHEMA = "jaxlik/snapshot/1"
 MANIFEST = "manifest.json"
 RECORDS = "records.json"
 DOCUMENTS = "workspaces.json"
+NETWORKS = "networks.json"
 
 
 class Snapshot:
@@ -115,7 +118,7 @@ class Snapshot:
 
     @cached_property
     def results(self) -> tuple[Result, ...]:
-        """Records of all results; workspaces come with `workspaces`."""
+        """Records of all results; workspaces and networks come with their own properties."""
         return tuple(result_from(entry) for entry in self._document(RECORDS)["results"])
 
     @cached_property
@@ -125,6 +128,25 @@ class Snapshot:
         return tuple(
             WorkspaceRecord(**{**entry, "regions": tuple(entry["regions"])}) for entry in entries
         )
+
+    @cached_property
+    def networks(self) -> tuple[NetworkRecord, ...]:
+        """Neural networks of all results; none in snapshots older than they are."""
+        entries = self._document(NETWORKS) if self.manifest.get("num_networks") else []
+        try:
+            return tuple(
+                NetworkRecord(
+                    entry["analysis_id"],
+                    entry["name"],
+                    base64.b64decode(entry["content"], validate=True),
+                    tuple(entry["regions"]),
+                )
+                for entry in entries
+            )
+        except (KeyError, TypeError, binascii.Error) as error:
+            raise DatabaseError(
+                f"{self.path}: {NETWORKS} is damaged ({error!r}); compile the database again"
+            ) from error
 
     @cached_property
     def maps(self) -> tuple[MapHeader, ...]:
@@ -229,6 +251,7 @@ def write_snapshot(
             arrays[f"channels.{item.name}"] = value
         else:
             scalars[item.name] = value
+    networks = [network for result in results for network in result.networks]
     manifest = {
         "schema": SCHEMA,
         "database_version": database_version,
@@ -237,6 +260,7 @@ def write_snapshot(
         "channels": scalars,
         "num_results": len(results),
         "num_maps": len(maps),
+        "num_networks": len(networks),
         "analyses": [_summary(result) for result in results],
         "arrays": {
             name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": _digest(a)}
@@ -249,6 +273,11 @@ def write_snapshot(
         DOCUMENTS: [asdict(w) for result in results for w in result.workspaces],
         MANIFEST: manifest,
     }
+    if networks:
+        documents[NETWORKS] = [
+            {**asdict(network), "content": base64.b64encode(network.content).decode()}
+            for network in networks
+        ]
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
         _write_file(path, arrays, documents)

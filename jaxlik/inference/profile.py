@@ -10,7 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.inference.newton import minimise
-from jaxlik.statmodels.base import AbstractProfiledModel, AbstractStatModel, ProfileFit, asimov
+from jaxlik.statmodels.base import (
+    AbstractFixedDataModel,
+    AbstractProfiledModel,
+    AbstractStatModel,
+    ProfileFit,
+    asimov,
+)
 from jaxlik.statmodels.linear import solve
 from jaxlik.typing import Array, Float, Scalar, TwiceNllFn
 
@@ -86,6 +92,8 @@ def background_asimov(
             CLs values compare with), else as published (a-priori).
         max_steps: Of the fit.
     """
+    if isinstance(model, AbstractFixedDataModel):
+        return model.background_asimov(fitted=fitted)
     if not fitted:
         return model.with_observed(model.nominal)
     zero, nothing = jnp.asarray(0.0), jnp.zeros_like(model.nominal)

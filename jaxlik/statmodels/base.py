@@ -43,6 +43,12 @@ class ProfileFit(NamedTuple):
     status: Status
 
 
+def unprofiled(twice_nll: Scalar) -> ProfileFit:
+    """The fit of a model without nuisances."""
+    status = Status.where(jnp.isfinite(twice_nll), Status.success, Status.not_finite)
+    return ProfileFit(jnp.zeros(0), twice_nll, jnp.asarray(0), status)
+
+
 class AbstractStatModel(eqx.Module):
     """A likelihood of mu, of the signal in every region, and of nuisances.
 
@@ -89,6 +95,18 @@ class AbstractProfiledModel(AbstractStatModel):
     @abc.abstractmethod
     def profiled_twice_nll(self, mu: Scalar, signal: Float[Array, " region"]) -> Scalar:
         """-2 ln L maximised over the nuisances, deviance form."""
+
+
+class AbstractFixedDataModel(AbstractProfiledModel):
+    """A model of given data and of their Asimov data, unable to take others."""
+
+    @abc.abstractmethod
+    def background_asimov(self, *, fitted: bool = True) -> "AbstractFixedDataModel":
+        """The model of background-only Asimov data.
+
+        Args:
+            fitted: Background as fitted to the data at mu = 0, else as published.
+        """
 
 
 def asimov(

@@ -7,34 +7,48 @@ from typing import assert_never
 
 import numpy as np
 
-from jaxlik.database.records import CountingRecord, CovarianceRecord, UpperLimitRecord
+from jaxlik.database.records import (
+    LEARNED_OUTPUTS,
+    CountingRecord,
+    CovarianceRecord,
+    NeuralRecord,
+    UpperLimitRecord,
+)
 from jaxlik.errors import DatabaseError
-from jaxlik.statmodels.base import AbstractStatModel
+from jaxlik.statmodels.base import AbstractStatModel, as_float64
+from jaxlik.statmodels.neural import NeuralLikelihood
 from jaxlik.statmodels.poisson import PoissonCounting
 from jaxlik.statmodels.simplified import simplified_likelihood
 from jaxlik.statmodels.truncated_gaussian import Form, truncated_gaussian
 
-Record = CountingRecord | CovarianceRecord | UpperLimitRecord
+Record = CountingRecord | CovarianceRecord | NeuralRecord | UpperLimitRecord
 
 MOST_NEGATIVE_EIGENVALUE = -0.01
 """Of a correlation matrix, relative to its largest one; more is no rounding error."""
+
+LARGEST_MISMATCH = 0.03
+"""Between -ln L of a network at mu = 0 and as published, relative; as in SModelS 3.2."""
 
 
 def build(record: Record, *, form: Form = "protomodels") -> AbstractStatModel:
     """The statistical model of a record.
 
     Args:
-        record: Counts, counts with a covariance, or a pair of upper limits.
+        record: Counts, counts with a covariance, a learned likelihood, or a pair of
+            upper limits.
         form: Convention for upper limits, see `jaxlik.statmodels.truncated_gaussian`.
 
     Raises:
-        DatabaseError: shapes, signs or the covariance contradict the model.
+        DatabaseError: shapes, signs or the covariance contradict the model, or a network
+            contradicts the -ln L published with it.
     """
     match record:
         case CountingRecord():
             return _counting(record)
         case CovarianceRecord():
             return _simplified(record)
+        case NeuralRecord():
+            return _neural(record)
         case UpperLimitRecord():
             return _limit(record, form)
         case _:
@@ -70,6 +84,42 @@ def _simplified(record: CovarianceRecord):
     return simplified_likelihood(
         observed, background, covariance, moments, tuple(record.region_ids)
     )
+
+
+def _neural(record: NeuralRecord) -> NeuralLikelihood:
+    name, size = record.analysis_id, len(record.region_ids)
+    model = NeuralLikelihood(
+        _vector(name, "observed events", record.observed, size),
+        _vector(name, "background", record.background, size),
+        _vector(name, "-ln L at mu = 0", record.nll_background, len(LEARNED_OUTPUTS), signed=True),
+        record.domain,
+        {key: as_float64(value) for key, value in record.weights.items()},
+        record.operations,
+        region_ids=tuple(record.region_ids),
+    )
+    try:
+        mismatch = np.asarray(model.mismatch())
+    except (TypeError, ValueError, IndexError) as error:
+        raise DatabaseError(
+            f"{name}: the network does not run on {size} yields ({str(error)[:120]}), wanted "
+            f"{len(LEARNED_OUTPUTS)} numbers: export it again"
+        ) from error
+    if mismatch.shape != (len(LEARNED_OUTPUTS),):
+        raise DatabaseError(
+            f"{name}: the network answers with shape {mismatch.shape} to {size} yields, wanted "
+            f"({len(LEARNED_OUTPUTS)},): export it with one column per -ln L"
+        )
+    published = np.asarray(model.nll_background)
+    relative = np.abs(mismatch / (published + 0.5 * mismatch))
+    if not (relative <= LARGEST_MISMATCH).all():
+        worst = int(np.argmax(np.where(np.isnan(relative), np.inf, relative)))
+        raise DatabaseError(
+            f"{name}: at mu = 0 the network's {LEARNED_OUTPUTS[worst]} is "
+            f"{published[worst] + mismatch[worst]:.6g}, published is {published[worst]:.6g}, "
+            f"wanted equal within {LARGEST_MISMATCH:.0%}: check the types of control regions "
+            "and the order of inputs, or use the full statistical model"
+        )
+    return model
 
 
 def _limit(record: UpperLimitRecord, form: Form):

@@ -26,13 +26,13 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jaxtyping import ArrayLike
 
-from jaxlik.errors import Status
 from jaxlik.precision import require_x64
 from jaxlik.statmodels.base import (
     LN_TWO_PI,
     AbstractProfiledModel,
     ProfileFit,
     as_float64,
+    unprofiled,
 )
 from jaxlik.typing import Array, Float, Scalar
 
@@ -169,9 +169,7 @@ class TruncatedGaussian(AbstractProfiledModel):
 
     def profile(self, mu: Scalar, signal: Float[Array, " region"]) -> ProfileFit:
         """There is nothing to profile."""
-        twice_nll = self.profiled_twice_nll(mu, signal)
-        status = Status.where(jnp.isfinite(twice_nll), Status.success, Status.not_finite)
-        return ProfileFit(jnp.zeros(0), twice_nll, jnp.asarray(0), status)
+        return unprofiled(self.profiled_twice_nll(mu, signal))
 
     def profiled_twice_nll(self, mu: Scalar, signal: Float[Array, " region"]) -> Scalar:
         """Equal to `twice_nll` without nuisances."""
