@@ -125,6 +125,7 @@ class HistFactoryRecord:
         entry_low: Factor at -1.
         factors: Parameters that multiply each cell.
         observed: Events in each bin.
+        normalisations: Free factors of whole samples (normfactor).
         poi: Parameter of interest, -1 without.
     """
 
@@ -151,6 +152,7 @@ class HistFactoryRecord:
     entry_low: np.ndarray
     factors: np.ndarray
     observed: np.ndarray
+    normalisations: np.ndarray
     poi: int
 
 

@@ -131,6 +131,10 @@ class _Flattener:
             entry_low=entries[:, 3],
             factors=np.array(factors, dtype=np.int32).reshape(-1, width),
             observed=observed,
+            normalisations=np.array(
+                [place[i] for kind, span in p.sets.values() if kind == "normfactor" for i in span],
+                dtype=np.int32,
+            ),
             poi=place[poi] if poi >= 0 else -1,
         )
 

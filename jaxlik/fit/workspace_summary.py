@@ -52,7 +52,7 @@ def analyse(
     analysis = None
     if record.poi < 0:
         console.note("no parameter of interest among the parameters: the background is fitted")
-        best = fit_parameters(model)
+        best = fit_parameters(model, thorough=True)
     else:
         console.note("fitting with free signal, without signal, and on Asimov data")
         analysis = WorkspaceAnalysis(model, record.poi)

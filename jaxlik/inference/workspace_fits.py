@@ -18,6 +18,7 @@ from jaxlik.inference.workspace_limits import (
     ReferenceFits,
     bounded_below,
     find_limits,
+    has_several_minima,
 )
 from jaxlik.inference.workspace_profile import (
     CERTIFIED,
@@ -66,9 +67,12 @@ class WorkspaceAnalysis:
         self.model = bounded_below(model, poi)
         self.poi = poi
         self.data = model.data if data is None else data
+        self._several = True
         self.null = self._fit(self.data, 0.0, self.model.init)
         self.best = self._best()
         self.asimov = asimov_data(self.model, self.null.parameters)
+        self._reference = ReferenceFits(self.null, self.best, self.asimov)
+        self._several = bool(has_several_minima(self._reference))
         self._last: dict[str, list[WorkspaceFit]] = {"data": [self.null], "asimov": []}
 
     def _best(self) -> WorkspaceFit:
@@ -83,7 +87,8 @@ class WorkspaceAnalysis:
     def _fit(self, data: Data, mu: float, near: Float[Array, " parameter"]) -> WorkspaceFit:
         """Fit at one mu, from a neighbour or else from the default start."""
         held = self.model.fixed.at[self.poi].set(True)
-        found = fit_parameters(self.model, data, held, near.at[self.poi].set(mu))
+        start = near.at[self.poi].set(mu)
+        found = fit_parameters(self.model, data, held, start, thorough=self._several)
         return _certified(found, f"at mu = {mu:g}")
 
     def test(self, mu: float) -> MuTest:
@@ -119,9 +124,8 @@ class WorkspaceAnalysis:
         Raises:
             ConvergenceError: CLs never falls to the target, or a root is not one.
         """
-        fits = ReferenceFits(self.null, self.best, self.asimov)
         poi, wanted = jnp.asarray(self.poi), jnp.asarray(level, jnp.float64)
-        found, _ = find_limits(self.model, poi, self.data, fits, wanted)
+        found, _ = find_limits(self.model, poi, self.data, self._reference, wanted)
         if bool(found.status == Status.no_bracket):
             raise ConvergenceError(
                 f"CLs stays above {1 - level:.3g} up to mu = {LARGEST_MU:g}; the workspace does "

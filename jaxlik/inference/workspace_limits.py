@@ -36,7 +36,7 @@ from jaxlik.inference.workspace_profile import (
 )
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.linear import solve_positive
-from jaxlik.typing import Array, Float, Int, Scalar
+from jaxlik.typing import Array, Bool, Float, Int, Scalar
 
 FIRST_MU = 0.02
 """Where the search begins if the curvature at mu = 0 gives no scale."""
@@ -98,6 +98,11 @@ class _Place(NamedTuple):
     certificate: Scalar
 
 
+def has_several_minima(fits: ReferenceFits) -> Bool[Array, ""]:
+    """Whether fits at other mu must look for the lowest of several minima."""
+    return jnp.isfinite(jnp.minimum(fits.null.next_lowest, fits.best.next_lowest))
+
+
 def bounded_below(model: HistFactory, poi: Int[Array, ""] | int) -> HistFactory:
     """The model with the parameter of interest free between zero and infinity."""
     lower = model.lower.at[poi].max(0.0)
@@ -114,10 +119,10 @@ def reference_fits(model: HistFactory, poi: Int[Array, ""] | int, data: Data) ->
         data: Events and auxiliary data.
     """
     held, free = model.fixed.at[poi].set(True), model.fixed.at[poi].set(False)
-    null = fit_from(model, data, held, model.init.at[poi].set(0.0)[None])
+    null = fit_from(model, data, held, model.init.at[poi].set(0.0)[None], thorough=True)
     # At zero a product of two parameters may have no slope.
     starts = jnp.stack([null.parameters.at[poi].set(0.1), model.init])
-    best = fit_from(model, data, free, starts, try_all=True)
+    best = fit_from(model, data, free, starts, thorough=True)
     return ReferenceFits(null, best, asimov_data(model, null.parameters))
 
 
@@ -161,6 +166,7 @@ def find_limits(
     """
     targets, is_observed = _targets(level)
     held = model.fixed.at[poi].set(True)
+    several = has_several_minima(fits)
     sets = jax.tree.map(lambda a, b: jnp.stack([a, b]), fits.asimov, data)
     start, first_observed = _origin(model, poi, fits, level)
 
@@ -176,7 +182,7 @@ def find_limits(
             guess = jnp.clip(guess, model.lower, model.upper).at[poi].set(mu)
             possible = jnp.isfinite(model.twice_nll(guess, counts))
             starts = jnp.stack([jnp.where(possible, guess, last), model.init.at[poi].set(mu)])
-            return fit_from(model, counts, held | ~needed, starts)
+            return fit_from(model, counts, held | ~needed, starts, several & needed)
 
         found = jax.lax.map(fit, (sets, ahead, last, wanted))
         tangents = jnp.stack([_tangent(model, poi, f)[0] for f in _unstacked(found)])

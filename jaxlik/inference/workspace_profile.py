@@ -14,11 +14,18 @@ import numpy as np
 from jaxlik.errors import Status
 from jaxlik.inference.bounded import minimise_bounded
 from jaxlik.statmodels.histfactory import Data, HistFactory
-from jaxlik.statmodels.linear import inverse, solve
+from jaxlik.statmodels.linear import inverse, solve, solve_positive
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 
 CERTIFIED = 1e-6
 """Largest component of the projected gradient of -ln L that a fit may leave."""
+
+
+DISTINCT = 1e-5
+"""Certified minima whose -2 ln L differ by more are different ones."""
+
+WELL_KNOWN = 5.0
+"""Normalisations this many standard deviations above their lower bound have one minimum."""
 
 
 class WorkspaceFit(NamedTuple):
@@ -30,7 +37,8 @@ class WorkspaceFit(NamedTuple):
         slope: Of twice_nll in every parameter; zero where it is free.
         hessian: Of -ln L in every parameter, held ones included.
         certificate: Largest component of the projected gradient of -ln L.
-        num_steps: Newton steps.
+        next_lowest: twice_nll of the next certified minimum met, infinite if none was.
+        num_steps: Newton steps, of all starts.
         status: Why the numbers should not be used, if so.
     """
 
@@ -39,8 +47,18 @@ class WorkspaceFit(NamedTuple):
     slope: Float[Array, " parameter"]
     hessian: Float[Array, "parameter parameter"]
     certificate: Scalar
+    next_lowest: Scalar
     num_steps: Array
     status: Status
+
+
+class _Search(NamedTuple):
+    """State of `fit_from`: which start is next, the last fit at an edge, the best fit."""
+
+    number: Int[Array, ""]
+    edge: Float[Array, " parameter"]
+    skip: Bool[Array, ""]
+    best: WorkspaceFit
 
 
 def fit_from(
@@ -48,62 +66,101 @@ def fit_from(
     data: Data,
     held: Bool[Array, " parameter"],
     starts: Float[Array, "start parameter"],
-    try_all: Bool[Array, ""] | bool = False,
+    thorough: Bool[Array, ""] | bool = False,
 ) -> WorkspaceFit:
     """The best certified fit from several starts.
+
+    Free normalisations that control regions do not tie down may trade against each other, so
+    that -ln L has several minima. A thorough search holds each of these at its lower bound,
+    fits, releases it there, and fits again.
 
     Args:
         model: The packed workspace; its bounds hold for all parameters that are not held.
         data: Events and auxiliary data.
         held: Parameters that stay at the start.
         starts: Tried in this order until a fit is certified.
-        try_all: Try all of them, and take the lowest.
+        thorough: Try all starts, then search as described.
 
     Returns:
-        The lowest certified fit, or the lowest of all with a status that says so.
+        The lowest certified fit met, or the lowest of all with a status that says so.
     """
+    size, num_starts = model.num_parameters, starts.shape[0]
+    norms = model.normalisations
+    last = num_starts + 2 * jnp.sum(norms < size)
 
-    def unfinished(state: tuple[Int[Array, ""], WorkspaceFit]) -> Array:
-        number, best = state
-        return (number < starts.shape[0]) & (try_all | (best.certificate > CERTIFIED))
+    def unfinished(search: _Search) -> Array:
+        needed = thorough | ((search.number < num_starts) & (search.best.certificate > CERTIFIED))
+        return needed & (search.number < jnp.where(thorough, last, num_starts))
 
-    def attempt(state: tuple[Int[Array, ""], WorkspaceFit]) -> tuple[Int[Array, ""], WorkspaceFit]:
-        number, best = state
+    def attempt(search: _Search) -> _Search:
+        number, edge, skip, best = search
+        given = number < num_starts
+        norm = norms[jnp.clip((number - num_starts) // 2, 0, norms.shape[0] - 1)]
+        at_edge = ~given & ((number - num_starts) % 2 == 0)
+        aside = best.parameters.at[norm].set(model.lower.at[norm].get(mode="clip"), mode="drop")
+        start = jnp.where(at_edge, aside, edge)
+        start = jnp.where(given, starts[jnp.minimum(number, num_starts - 1)], start)
+        skip = jnp.where(at_edge, _well_known(model, best, held, norm), skip)
+        useless = ~given & skip
         # Under vmap fits that are done run on: hold all their parameters.
-        done = ~unfinished(state)
+        stays = held.at[norm].max(at_edge, mode="drop") | useless | ~unfinished(search)
         found = minimise_bounded(
             lambda parameters: model.expand(parameters, data),
-            starts[jnp.minimum(number, starts.shape[0] - 1)],
+            start,
             model.lower,
             model.upper,
-            held | done,
+            stays,
             model.scale,
         )
-        good, fine = found.certificate <= CERTIFIED, best.certificate <= CERTIFIED
-        better = (good & ~fine) | ((good == fine) & (2 * found.value < best.twice_nll))
         new = WorkspaceFit(
             found.position,
             2 * found.value,
             2 * found.gradient,
             found.hessian,
             found.certificate,
+            best.next_lowest,
             best.num_steps + found.num_steps,
             found.status,
         )
-        best = best._replace(num_steps=new.num_steps)
-        return number + 1, jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
+        counts = given | ~(at_edge | useless)
+        return _Search(number + 1, found.position, skip, _lower(best, new, counts))
 
-    size = model.num_parameters
     nothing = WorkspaceFit(
         starts[0],
         jnp.asarray(jnp.inf),
         jnp.zeros(size),
         jnp.zeros((size, size)),
         jnp.asarray(jnp.inf),
+        jnp.asarray(jnp.inf),
         jnp.asarray(0),
         Status.not_finite,
     )
-    return jax.lax.while_loop(unfinished, attempt, (jnp.asarray(0), nothing))[1]
+    begin = _Search(jnp.asarray(0), starts[0], jnp.asarray(False), nothing)
+    return jax.lax.while_loop(unfinished, attempt, begin).best
+
+
+def _well_known(
+    model: HistFactory, fit: WorkspaceFit, held: Bool[Array, " parameter"], norm: Int[Array, ""]
+) -> Bool[Array, ""]:
+    """Whether a normalisation is held, or far above its lower bound for its uncertainty."""
+    stays = held | at_bounds(model, fit.parameters)
+    both = stays[:, None] | stays[None, :]
+    matrix = jnp.where(both, 0.0, fit.hessian) + jnp.diag(jnp.where(stays, 1.0, 0.0))
+    unit = jnp.zeros(held.shape[0]).at[norm].set(1.0, mode="drop")
+    variance = jnp.sum(unit * solve_positive(matrix, unit))
+    distance = jnp.sum(unit * (fit.parameters - model.lower))
+    far = distance > WELL_KNOWN * jnp.sqrt(variance)
+    return far | held.at[norm].get(mode="fill", fill_value=True)
+
+
+def _lower(best: WorkspaceFit, new: WorkspaceFit, counts: Array) -> WorkspaceFit:
+    """The lower of two fits, certified ones first; `counts` is false where the second is none."""
+    good, fine = (new.certificate <= CERTIFIED) & counts, best.certificate <= CERTIFIED
+    better = counts & ((good & ~fine) | ((good == fine) & (new.twice_nll < best.twice_nll)))
+    apart = good & fine & (jnp.abs(new.twice_nll - best.twice_nll) > DISTINCT)
+    other = jnp.where(apart, jnp.maximum(new.twice_nll, best.twice_nll), jnp.inf)
+    lower = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
+    return lower._replace(next_lowest=jnp.minimum(best.next_lowest, other), num_steps=new.num_steps)
 
 
 compiled_fit = eqx.filter_jit(fit_from)
@@ -115,6 +172,8 @@ def fit_parameters(
     data: Data | None = None,
     held: Bool[Array | np.ndarray, " parameter"] | None = None,
     start: Float[Array | np.ndarray, " parameter"] | None = None,
+    *,
+    thorough: bool = False,
 ) -> WorkspaceFit:
     """The parameters that describe data best, those that are held staying at the start.
 
@@ -123,6 +182,7 @@ def fit_parameters(
         data: Events and auxiliary data, those of the model by default.
         held: Parameters that stay at the start, those fixed by the model by default.
         start: Where to begin, as the model says by default.
+        thorough: Look for other minima, see `fit_from`.
 
     Returns:
         The minimum; to be used only where its status is a success.
@@ -131,7 +191,7 @@ def fit_parameters(
     start = model.init if start is None else jnp.asarray(start)
     starts = jnp.stack([start, jnp.where(held, start, model.init)])
     data = model.data if data is None else data
-    return compiled_fit(model, data, held, starts, jnp.asarray(False))
+    return compiled_fit(model, data, held, starts, jnp.asarray(thorough))
 
 
 @eqx.filter_jit

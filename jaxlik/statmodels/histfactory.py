@@ -91,6 +91,7 @@ class HistFactory(eqx.Module):
         lower: Bounds.
         upper: Bounds.
         fixed: Parameters that stay where fits start.
+        normalisations: Free factors of whole samples; padding lies beyond the parameters.
         init: Where fits start.
         scale: Natural step of each parameter.
         real_bins: False for padding.
@@ -115,6 +116,7 @@ class HistFactory(eqx.Module):
     lower: Float[Array, " parameter"]
     upper: Float[Array, " parameter"]
     fixed: Bool[Array, " parameter"]
+    normalisations: Int[Array, " normalisation"]
     init: Float[Array, " parameter"]
     scale: Float[Array, " parameter"]
     real_bins: Bool[Array, " bin"]

@@ -24,6 +24,7 @@ class Shape(NamedTuple):
         pulls: Leading parameters that may be of normsys and histosys.
         entries: normsys modifiers.
         factors: Largest number of parameters that multiply one cell.
+        normalisations: Free factors of whole samples.
     """
 
     bins: int
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
     pulls: int
     entries: int
     factors: int
+    normalisations: int
 
 
 def shape_of(record: HistFactoryRecord) -> Shape:
@@ -44,6 +46,7 @@ def shape_of(record: HistFactoryRecord) -> Shape:
         min(parameters, _round_up(record.up.shape[1])),
         _round_up(len(record.entry_block)),
         max(2, record.factors.shape[1]),
+        _round_up(len(record.normalisations)),
     )
 
 
@@ -87,6 +90,7 @@ def pack_workspace(
     more_bins, more_cells = shape.bins - bins, shape.cells - cells
     more_pulls = shape.pulls - record.up.shape[1]
     more, more_entries = shape.parameters - size, shape.entries - len(record.entry_block)
+    more_norms = shape.normalisations - len(record.normalisations)
     belongs = np.zeros((shape.bins, shape.cells))
     belongs[record.cell_bin, np.arange(cells)] = 1.0
     factors = np.full((shape.cells, shape.factors), shape.parameters, dtype=np.int32)
@@ -121,6 +125,9 @@ def pack_workspace(
         lower=jnp.asarray(_pad(record.lower, more, 0.0)),
         upper=jnp.asarray(_pad(record.upper, more, 0.0)),
         fixed=jnp.asarray(_pad(record.fixed, more, 1.0).astype(bool)),
+        normalisations=jnp.asarray(
+            _pad(record.normalisations, more_norms, float(shape.parameters)).astype(np.int32)
+        ),
         init=jnp.asarray(_pad(record.init, more, 0.0)),
         scale=jnp.asarray(scale),
         real_bins=jnp.asarray(np.arange(shape.bins) < bins),

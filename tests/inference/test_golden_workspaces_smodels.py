@@ -22,7 +22,8 @@ import pytest
 
 from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_signal import POI, flatten_with_signal
-from jaxlik.inference.workspace_fits import WorkspaceAnalysis, fit_parameters
+from jaxlik.inference.workspace_fits import WorkspaceAnalysis
+from jaxlik.inference.workspace_profile import fit_parameters
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.histfactory_signal import (
     SignalInput,
@@ -58,7 +59,6 @@ class Place(NamedTuple):
     where: SignalInput
     region_ids: tuple[str, ...]
     poi: int
-    free: tuple[int, ...]
 
 
 class Case(NamedTuple):
@@ -66,7 +66,6 @@ class Case(NamedTuple):
 
     model: HistFactory
     poi: int
-    free: tuple[int, ...]
     data: dict[str, Data]
 
 
@@ -79,9 +78,7 @@ def place_of(snapshot):
     def find(folder: str, name: str) -> Place:
         record, where = flatten_with_signal(records[folder, name])
         model = pack_workspace(record)
-        free = [i for i, kind in enumerate(record.kinds) if kind == "free" and i != record.poi]
-        packed = pack_signal(where, model)
-        return Place(model, packed, where.region_ids, record.poi, tuple(free))
+        return Place(model, pack_signal(where, model), where.region_ids, record.poi)
 
     return find
 
@@ -92,7 +89,7 @@ def case_of(place: Place, document: dict, events: list[float]) -> Case:
     signal = jnp.array([given[name] for name in place.region_ids])
     model = with_signal(place.model, place.where, signal)
     data = {"obs": model.data, "apriori": background_data(model, place.where)}
-    return Case(model, place.poi, place.free, data)
+    return Case(model, place.poi, data)
 
 
 @eqx.filter_jit
@@ -201,18 +198,9 @@ def full(reference, place_of):
 
 
 def lowest_fit(case, kind, mu):
-    """From the default start, and from where each free normalisation is held at zero first."""
-    held = np.array(case.model.fixed)
-    held[case.poi] = True
-    start = np.array(case.model.init)
-    start[case.poi] = mu
-    starts = [start]
-    for parameter in case.free:
-        edge, both = start.copy(), held.copy()
-        edge[parameter], both[parameter] = 0.0, True
-        starts.append(fit_parameters(case.model, case.data[kind], both, edge).parameters)
-    fits = [fit_parameters(case.model, case.data[kind], held, s) for s in starts]
-    return min(fits, key=lambda fit: float(fit.twice_nll))
+    """From the default start, looking for other minima."""
+    held, start = case.model.fixed.at[case.poi].set(True), case.model.init.at[case.poi].set(mu)
+    return fit_parameters(case.model, case.data[kind], held, start, thorough=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,24 +212,8 @@ def test_profiles_of_full_workspaces(name, kind, full):
         assert_minima([found], [wanted], LOWER.get((name, kind, mu), SLSQP_FULL))
 
 
-# Observed limits of 2018-04: starts as in `lowest_fit` give those of the reference to 1e-7, the
-# default start others, 3 per cent below and 9 above. Neither is sure to be the lowest: random
-# starts go down by another 0.06 and 0.25 in -ln L at mu = 1 and 2 for the sparse signal.
-HIGHER = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="2018-04: the default start leads to a minimum 0.19 above the reference at mu = 0",
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        pytest.param(name, kind, marks=HIGHER if "2018-04" in name and kind == "obs" else ())
-        for name in FULL
-        for kind in KINDS
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FULL)
 def test_limits_of_full_workspaces(name, kind, full):
     document, case = full(name)
     analysis = WorkspaceAnalysis(case.model, case.poi, case.data[kind])
