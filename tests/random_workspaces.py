@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from jaxlik.errors import WorkspaceError
 from jaxlik.statmodels.packing import Shape
 
-SHAPE = Shape(bins=9, cells=32, parameters=64, pulls=4, entries=24, factors=8, normalisations=8)
+SHAPE = Shape(
+    bins=9, cells=32, parameters=64, pulls=4, normsys=4, entries=24, factors=8, normalisations=8
+)
 
 DAMAGES = st.one_of(
     st.none(), st.text(max_size=3), st.integers(-3, 3), st.floats(), st.just([]), st.just({})

@@ -92,9 +92,10 @@ class _Flattener:
         size = len(p.names)
         poi = self._poi()
         self.parameters.apply_settings()
-        # Parameters of normsys and histosys stand first.
+        # Parameters of normsys and histosys stand first, those of normsys before the others.
         pulled = {i for modifier, span in p.sets.values() if modifier in PULLS for i in span}
-        order = sorted(range(size), key=lambda i: (i not in pulled, i))
+        scaling = {int(entry[1]) for entry in self.normsys}
+        order = sorted(range(size), key=lambda i: (i not in pulled, i not in scaling, i))
         place = [*np.argsort(order).tolist(), size]
         up, down = (np.zeros((len(self.nominal), len(pulled))) for _ in "ud")
         for cell, parameter, high, low in self.additive:

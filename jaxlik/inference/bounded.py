@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxlik.errors import Status
 from jaxlik.statmodels.histfactory import Expansion
-from jaxlik.statmodels.linear import solve_first_positive
+from jaxlik.statmodels.linear import solve_newton
 from jaxlik.typing import Array, Bool, Float, Scalar
 
 _LARGEST_DAMPING = 1e12
@@ -71,7 +71,6 @@ def minimise_bounded(
         max_steps: Static bound on the number of evaluations.
     """
     begin = jnp.where(fixed, start, jnp.clip(start, lower, upper))
-    stiffness = jnp.diag(1 / scale**2)
 
     def held(position: Array, gradient: Array) -> Bool[Array, " parameter"]:
         low, high = (position <= lower) & (gradient > 0), (position >= upper) & (gradient < 0)
@@ -88,21 +87,20 @@ def minimise_bounded(
     def step(state: tuple) -> tuple:
         position, here, damping, steps, stalled = state
         still = held(position, here.gradient)
-        both = still[:, None] | still[None, :]
         gradient = jnp.where(still, 0.0, here.gradient)
-
-        def usable_part(curvature: Array) -> Float[Array, "parameter parameter"]:
-            matrix = jnp.where(both, 0.0, curvature + damping * stiffness)
-            return matrix + jnp.diag(jnp.where(still, 1.0, 0.0))
-
-        newton, scoring = usable_part(here.hessian), usable_part(here.fisher)
-        direction = -solve_first_positive(newton, scoring, gradient)
+        ridge = jnp.where(still, 1.0, damping / scale**2)
+        free = jnp.where(still, 0.0, 1.0)
+        direction = -solve_newton(
+            free[:, None] * here.hessian * free[None, :] + jnp.diag(ridge),
+            free[None, :] * here.scores,
+            free * here.constraint + ridge,
+            gradient,
+        )
         usable = jnp.all(jnp.isfinite(direction))
         aim = position + jnp.where(usable, direction, 0.0)
         trial = jnp.where(fixed, position, jnp.clip(aim, lower, upper))
         there = expand_fn(trial)
         finite = jnp.isfinite(there.value) & jnp.all(jnp.isfinite(there.gradient))
-        finite &= jnp.all(jnp.isfinite(there.hessian))
         # Near the minimum the value no longer resolves a step: the gradient decides.
         slack = 8 * jnp.finfo(here.value.dtype).eps * (1 + jnp.abs(here.value))
         drop = SUFFICIENT * jnp.sum(here.gradient * (trial - position))

@@ -10,9 +10,10 @@ cells into bins):
     Hessian               J^T diag(w) J + X + X^T + own
     X = (A + h L / 2)^T diag(rF) L + M^T diag(r) (A + h L) + the pairs of parameters in G
 
-with `own` the diagonal of each parameter's second derivatives. A and L have columns for the
-leading parameters only (pulls: normsys, histosys); M has few entries per cell. All arrays are
-arguments, padded to few shapes: another workspace, patch or data set compiles nothing new.
+with `own` the diagonal of each parameter's second derivatives. A has columns for the leading
+parameters only (pulls: normsys, histosys), L for the first of these (normsys); M has few entries
+per cell. All arrays are arguments, padded to few shapes: another workspace, patch or data set
+compiles nothing new.
 
 Everything is float64 and in deviance form: zero where rates equal data and constraints rest.
 
@@ -49,13 +50,16 @@ class Expansion(NamedTuple):
         value: There.
         gradient: There.
         hessian: There; not always positive.
-        fisher: What the Hessian is on average over data: J^T J/lambda and the constraints.
+        scores: J/sqrt(lambda): with the constraints, `scores`^T `scores` is what the Hessian is
+            on average over data (Fisher's information).
+        constraint: Second derivatives of the constraints.
     """
 
     value: Scalar
     gradient: Float[Array, " parameter"]
     hessian: Float[Array, "parameter parameter"]
-    fisher: Float[Array, "parameter parameter"]
+    scores: Float[Array, "bin parameter"]
+    constraint: Float[Array, " parameter"]
 
 
 class _Cells(NamedTuple):
@@ -96,6 +100,9 @@ class HistFactory(eqx.Module):
         scale: Natural step of each parameter.
         real_bins: False for padding.
         data: Observed events and auxiliary data.
+        num_normsys: Leading pulls that may be of normsys.
+        additive_code: Interpolation of histosys.
+        multiplicative_code: Interpolation of normsys.
     """
 
     nominal: Float[Array, " cell"]
@@ -121,6 +128,7 @@ class HistFactory(eqx.Module):
     scale: Float[Array, " parameter"]
     real_bins: Bool[Array, " bin"]
     data: Data
+    num_normsys: int = eqx.field(static=True)
     additive_code: str = eqx.field(static=True, default="code4p")
     multiplicative_code: str = eqx.field(static=True, default="code4")
 
@@ -201,43 +209,44 @@ class HistFactory(eqx.Module):
         additive = self.up * cells.shape.up_slope[None] + self.down * cells.shape.down_slope[None]
         logs, logs_own = self._log_slopes(cells)
         partial = self._partial_products(cells)
-        pulls, size = self.num_pulls, self.num_parameters
+        pulls, size, normsys = self.num_pulls, self.num_parameters, self.num_normsys
         pull = excess @ self.cell_bin
         weighted = pull * cells.base
-        both = additive + cells.base[:, None] * logs
+        scaled = cells.base[:, None] * logs
+        both = additive.at[:, :normsys].add(scaled)
+        half = additive.at[:, :normsys].add(0.5 * scaled)
         slopes = jnp.zeros((expected.shape[0], size), rates.dtype)
         slopes = slopes.at[:, :pulls].set(self.cell_bin @ (cells.factor[:, None] * both))
-        half = additive + 0.5 * cells.base[:, None] * logs
         product = jnp.zeros((size, size), rates.dtype)
-        product = product.at[:pulls, :pulls].set(half.T @ ((pull * cells.factor)[:, None] * logs))
+        mixed = half.T @ ((pull * cells.factor)[:, None] * logs)
+        product = product.at[:pulls, :normsys].set(mixed)
         for k in range(self.factors.shape[1]):
             column, rest = self.factors[:, k], partial[:, k]
             slopes = slopes.at[self.bin_of_cell, column].add(cells.base * rest, mode="drop")
             rows = (pull * rest)[:, None] * both
             product = product.at[column, :pulls].add(rows, mode="drop")
         product = self._add_pairs(product, weighted, cells)
-        hessian = slopes.T @ (weight[:, None] * slopes) + product + product.T
         bent = (pull * cells.factor) @ self.up * cells.shape.up_curvature
         bent += (pull * cells.factor) @ self.down * cells.shape.down_curvature
-        own = jnp.zeros(size, rates.dtype)
-        own = own.at[:pulls].set(bent + (weighted * cells.factor) @ logs_own)
-        gradient = excess @ slopes
+        own = jnp.zeros(size, rates.dtype).at[:pulls].set(bent)
+        own = own.at[:normsys].add((weighted * cells.factor) @ logs_own)
         normal = jnp.where(self.normal, 1 / self.width**2, 0.0)
         gamma = jnp.where(self.poisson, parameters, 1.0)
         counts = jnp.where(self.poisson, data.centre, 0.0)
-        gradient += normal * (parameters - data.centre)
+        gradient = excess @ slopes + normal * (parameters - data.centre)
         gradient += jnp.where(self.poisson, self.width - counts / gamma, 0.0)
         constraint = normal + counts / gamma**2
-        inverse = jnp.where(expected > 0, 1 / safe, 0.0)
-        fisher = slopes.T @ (inverse[:, None] * slopes) + jnp.diag(constraint)
-        return Expansion(value, gradient, hessian + jnp.diag(own + constraint), fisher)
+        hessian = slopes.T @ (weight[:, None] * slopes) + product + product.T
+        hessian += jnp.diag(own + constraint)
+        root = jnp.sqrt(jnp.where(expected > 0, 1 / safe, 0.0))
+        return Expansion(value, gradient, hessian, root[:, None] * slopes, constraint)
 
     def _log_slopes(
         self, cells: _Cells
-    ) -> tuple[Float[Array, "cell pull"], Float[Array, "cell pull"]]:
+    ) -> tuple[Float[Array, "cell normsys"], Float[Array, "cell normsys"]]:
         """Slopes of ln N in the pulls, and f''/f - (f'/f)^2 of each factor f of N."""
         slope, curvature = cells.normsys.slope, cells.normsys.curvature
-        empty = jnp.zeros((self.nominal.shape[0], self.num_pulls), self.nominal.dtype)
+        empty = jnp.zeros((self.nominal.shape[0], self.num_normsys), self.nominal.dtype)
         at = (self.entry_block, self.entry_parameter)
         blocks = empty.at[at].add(slope, mode="drop")
         own = empty.at[at].add(curvature - slope**2, mode="drop")

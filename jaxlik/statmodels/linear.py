@@ -40,11 +40,14 @@ def solve_positive(matrix: Array, right: Array) -> Array:
 
 
 @sequential_vmap
-def solve_first_positive(first: Array, second: Array, right: Array) -> Array:
-    """Solution with the first matrix, or with the second where the first is not positive."""
-    solution = solve_positive(first, right)
-    positive = jnp.all(jnp.isfinite(solution))
-    return jax.lax.cond(positive, lambda: solution, lambda: solve_positive(second, right))
+def solve_newton(hessian: Array, factor: Array, diagonal: Array, right: Array) -> Array:
+    """Solution with a Hessian, or with `factor`^T `factor` + `diagonal` if it is not positive."""
+    solution = solve_positive(hessian, right)
+
+    def fallback() -> Array:
+        return solve_positive(factor.T @ factor + jnp.diag(diagonal), right)
+
+    return jax.lax.cond(jnp.all(jnp.isfinite(solution)), lambda: solution, fallback)
 
 
 @sequential_vmap

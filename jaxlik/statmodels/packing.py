@@ -22,6 +22,7 @@ class Shape(NamedTuple):
         cells: Samples times bins.
         parameters: Padding included.
         pulls: Leading parameters that may be of normsys and histosys.
+        normsys: The first of these, that may be of normsys.
         entries: normsys modifiers.
         factors: Largest number of parameters that multiply one cell.
         normalisations: Free factors of whole samples.
@@ -31,19 +32,22 @@ class Shape(NamedTuple):
     cells: int
     parameters: int
     pulls: int
+    normsys: int
     entries: int
     factors: int
     normalisations: int
 
 
 def shape_of(record: HistFactoryRecord) -> Shape:
-    """The bucket of a workspace: sizes rounded up by less than half."""
+    """The bucket of a workspace: sizes rounded up, large ones by less than a quarter."""
     parameters = _round_up(len(record.parameters))
+    pulls = min(parameters, _round_up(record.up.shape[1]))
     return Shape(
         _round_up(len(record.observed)),
         _round_up(len(record.nominal)),
         parameters,
-        min(parameters, _round_up(record.up.shape[1])),
+        pulls,
+        min(pulls, _round_up(int(record.entry_parameter.max(initial=-1)) + 1)),
         _round_up(len(record.entry_block)),
         max(2, record.factors.shape[1]),
         _round_up(len(record.normalisations)),
@@ -135,6 +139,7 @@ def pack_workspace(
             jnp.asarray(_pad(record.observed, more_bins, 1.0)),
             jnp.asarray(_pad(record.centre, more, 0.0)),
         ),
+        num_normsys=shape.normsys,
         additive_code=additive_code,
         multiplicative_code=multiplicative_code,
     )
@@ -145,8 +150,10 @@ def _pad(values: np.ndarray, more: int, fill: float) -> np.ndarray:
 
 
 def _round_up(need: int) -> int:
-    """The next of 4, 6, 8, 12, 16, 24, ..."""
-    size = 4
-    while size < need:
-        size += size // 2 if size & (size - 1) == 0 else size // 3
-    return size
+    """The next of 8, 16, 32, 40, 48, 56, 64, 80, 96, ...: few sizes where they cost little."""
+    if need <= 32:
+        return max(8, 1 << max(need - 1, 0).bit_length())
+    step = 8
+    while need > 8 * step:
+        step *= 2
+    return -(-need // step) * step

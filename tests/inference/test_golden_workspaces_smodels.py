@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shared_shapes import pack_shared
 
 from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_signal import POI, flatten_with_signal
@@ -31,7 +32,6 @@ from jaxlik.statmodels.histfactory_signal import (
     pack_signal,
     with_signal,
 )
-from jaxlik.statmodels.packing import pack_workspace
 
 pytestmark = pytest.mark.reference
 
@@ -77,7 +77,7 @@ def place_of(snapshot):
     @functools.cache
     def find(folder: str, name: str) -> Place:
         record, where = flatten_with_signal(records[folder, name])
-        model = pack_workspace(record)
+        model = pack_shared(record)
         return Place(model, pack_signal(where, model), where.region_ids, record.poi)
 
     return find
@@ -165,7 +165,7 @@ def test_patched_workspaces_are_those_of_smodels(name, reference, place_of):
     document = json.loads(gzip.decompress(path.read_bytes()))
     case = case_of(place_of(document["folder"], document["ws"]), document, document["nsig"])
     patched = document["obs"]
-    wanted = pack_workspace(flatten_workspace(patched, poi=POI))
+    wanted = pack_shared(flatten_workspace(patched, poi=POI))
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12), case.model, wanted
     )
@@ -203,6 +203,7 @@ def lowest_fit(case, kind, mu):
     return fit_parameters(case.model, case.data[kind], held, start, thorough=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FULL)
 def test_profiles_of_full_workspaces(name, kind, full):
@@ -212,6 +213,7 @@ def test_profiles_of_full_workspaces(name, kind, full):
         assert_minima([found], [wanted], LOWER.get((name, kind, mu), SLSQP_FULL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FULL)
 def test_limits_of_full_workspaces(name, kind, full):
@@ -224,6 +226,7 @@ def test_limits_of_full_workspaces(name, kind, full):
     assert limit == pytest.approx(document[f"UL_{kind}"], rel=ROOT_FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "below"), [("0", 1e-5), ("1", 0.03)])
 def test_profiles_with_an_uncertain_signal(name, below, reference, place_of):
     # SModelS stops above the minimum: by up to 7e-6 for electroweakinos, 0.028 for sleptons.

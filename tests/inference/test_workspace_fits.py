@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shared_shapes import pack_shared
 
 from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_patch import with_synthetic_signal
@@ -14,13 +15,11 @@ from jaxlik.inference.workspace_profile import compiled_fit, fit_parameters
 from jaxlik.statmodels.packing import pack_workspace
 
 QUICK = (
-    "2018-04-eff/SRcombined",
     "2018-05-ewk-eff/simplified",
     "2018-14-eff/Comb_bkgonly",
     "2018-14-eff/SRee_bkgonly",
     "2018-22-multibin-eff/simplified_MB-C_noCR_bkgonly",
     "2018-22-multibin-eff/simplified_MB-SSd_noCR_bkgonly",
-    "2018-31-eff/BkgOnlyA",
     "2018-31-eff/BkgOnlyB",
     "2018-31-eff/simplifiedA",
     "2018-31-eff/simplifiedB",
@@ -30,6 +29,8 @@ QUICK = (
     "2019-09-eff/bkg_onshell_simplified",
 )
 LARGE = (
+    "2018-04-eff/SRcombined",
+    "2018-31-eff/BkgOnlyA",
     "2018-05-ewk-eff/ewk_signal_bkgonly",
     "2018-16-eff/EWKinos_bkgonly_SR2lOnly",
     "2019-09-eff/bkg_offshell",
@@ -47,7 +48,7 @@ def pyhf_twice_nll(model, fit, data=None):
 def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
     golden, document = workspace_of(name)
     record = flatten_workspace(document)
-    model = pack_workspace(record)
+    model = pack_shared(record)
     fit = fit_parameters(model)
     assert bool(fit.status == Status.success)
     assert float(fit.certificate) < 1e-8
@@ -55,7 +56,7 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
     assert pyhf_twice_nll(model, fit) == pytest.approx(reference["twice_nll"], abs=1e-8)
 
     record = flatten_workspace(with_synthetic_signal(document))
-    model = pack_workspace(record)
+    model = pack_shared(record)
     analysis = WorkspaceAnalysis(model, record.poi)
     free = golden["signal"]["free_fit_mu_ge_0"]
     assert pyhf_twice_nll(model, analysis.best) == pytest.approx(free["twice_nll"], abs=1e-8)
@@ -76,11 +77,11 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
 def test_every_workspace_of_the_database_is_fitted_and_limited(every_workspace):
     assert len(every_workspace) >= 26
     for name, document in every_workspace.items():
-        model = pack_workspace(flatten_workspace(document, name=name))
+        model = pack_shared(flatten_workspace(document, name=name))
         fit = fit_parameters(model)
         assert float(fit.certificate) < 1e-8, name
         record = flatten_workspace(with_synthetic_signal(document), name=name)
-        analysis = WorkspaceAnalysis(pack_workspace(record), record.poi)
+        analysis = WorkspaceAnalysis(pack_shared(record), record.poi)
         observed, band = analysis.upper_limits()
         assert observed > 0, name
         assert (np.diff(band) > 0).all(), name

@@ -59,7 +59,7 @@ def packed(delta, shape=None):
 
 
 @pytest.mark.parametrize("delta", [0.0, 0.22])
-@pytest.mark.parametrize("shape", [None, Shape(12, 24, 16, 8, 4, 3, 4)], ids=["own", "padded"])
+@pytest.mark.parametrize("shape", [None, Shape(12, 24, 16, 8, 4, 4, 3, 4)], ids=["own", "padded"])
 def test_a_signal_is_what_the_workspace_with_it_says(delta, shape):
     signal = np.array([0.3, 2.0, 0.0])
     model, where = packed(delta, shape)
@@ -84,7 +84,7 @@ def test_another_signal_or_workspace_of_the_bucket_compiles_nothing():
     def value(model, where, signal, parameters):
         return with_signal(model, where, signal).twice_nll(parameters)
 
-    shape = Shape(8, 16, 8, 4, 4, 2, 4)
+    shape = Shape(8, 16, 8, 4, 4, 4, 2, 4)
     found = []
     for delta in (0.0, 0.22):
         model, where = packed(delta, shape)
