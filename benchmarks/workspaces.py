@@ -1,19 +1,18 @@
-"""HistFactory workspaces beside pyhf: evaluation, gradient, fit, test, limit; one process.
+"""HistFactory workspaces beside other programs: evaluation, fits, tests, limits; one process.
 
     python -m benchmarks.workspaces --text DATABASE [--only NAME ...] [--output FILE]
 
-The signal is a tenth of the background in the three fullest bins of each signal channel. pyhf
-runs with its JAX backend and SciPy's SLSQP, compiled and warmed up before it is timed; the
-first fit of each side, compilation included, stands apart. Wall time; medians, and the
-smallest and largest. Both sides run on the same core.
+The signal is a tenth of the background in the three fullest bins of each signal channel. Every
+program is compiled and warmed up before it is timed; the first fit, compilation included, stands
+apart. Wall time on one core; medians. Tasks that take longer than the patience are stopped.
 """
 
 import argparse
 import json
 import os
 import platform
+import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
@@ -29,134 +28,131 @@ jax.config.update("jax_enable_x64", True)
 
 import pyhf  # noqa: E402
 
-from jaxlik.database.workspace import flatten_workspace  # noqa: E402
+from benchmarks.workspace_peers import PEERS, Peer, TooSlow, installed, patience  # noqa: E402
 from jaxlik.database.workspace_patch import with_synthetic_signal  # noqa: E402
-from jaxlik.inference.workspace_fits import WorkspaceAnalysis  # noqa: E402
-from jaxlik.inference.workspace_profile import fit_parameters  # noqa: E402
-from jaxlik.statmodels.packing import pack_workspace  # noqa: E402
 
 WORKSPACES = (
     "ATLAS-SUSY-2018-31-eff/BkgOnlyB",
     "ATLAS-SUSY-2018-31-eff/BkgOnlyA",
+    "ATLAS-SUSY-2018-31-eff/BkgOnlyC",
     "ATLAS-SUSY-2018-04-eff/SRcombined",
     "ATLAS-SUSY-2018-05-ewk-eff/ewk_signal_bkgonly",
     "ATLAS-SUSY-2019-08-eff/BkgOnly",
+    "ATLAS-SUSY-2019-09-eff/bkg_onshell",
+    "ATLAS-SUSY-2018-16-eff/Sleptons_bkgonly",
     "ATLAS-SUSY-2018-16-eff/EWKinos_bkgonly_SR2lOnly",
     "ATLAS-SUSY-2019-09-eff/bkg_offshell",
 )
-EVALUATIONS, FITS, PEER_FITS = 200, 15, 3
+
+TASKS = {
+    "value": ("ln L", 1e6, "µs"),
+    "gradient": ("ln L with its gradient", 1e6, "µs"),
+    "null": ("Fit at mu = 0", 1e3, "ms"),
+    "fit": ("Fit with free mu", 1e3, "ms"),
+    "test": ("CLs at mu = 1, from the data", 1e3, "ms"),
+    "limit": ("Observed limit and five bands, from the data", 1e3, "ms"),
+    "first": ("First fit, from the document, compilation included", 1.0, "s"),
+}
+"""Heading, unit in a second, and its name."""
+
+MOST, ENOUGH = 200, 2.0
+"""Repeats of a task: as many as fit into these seconds."""
+
+Times = dict[str, list[float] | str]
 
 
-def seconds(function: Callable[[], object], repeats: int) -> list[float]:
-    """Wall times of a function, ascending."""
+def timed(peer: Peer, task: str, limit: float) -> list[float] | str:
+    """Wall times of a task after a warm-up, ascending, or why there are none."""
+    if task not in peer.tasks:
+        return "-"
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
+    try:
+        with patience(limit):
+            jax.block_until_ready(peer.tasks[task]())
+        begin = time.perf_counter()
+        while len(times) < MOST and (time.perf_counter() - begin < ENOUGH or not times):
+            start = time.perf_counter()
+            with patience(limit):
+                jax.block_until_ready(peer.tasks[task]())
+            times.append(time.perf_counter() - start)
+    except TooSlow:
+        return f"> {limit:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever another program raises is its result
+        return f"fails ({type(error).__name__})"
     return sorted(times)
 
 
-def ours(document: dict) -> dict[str, object]:
-    """Times of jaxlik, and what it finds."""
+def measure(name: str, document: dict, limit: float) -> tuple[Times, float]:
+    """All times of one program, and -2 ln L where its fit ended."""
     start = time.perf_counter()
-    record = flatten_workspace(document)
-    model = pack_workspace(record)
-    free = lambda: fit_parameters(model)  # noqa: E731
-    jax.block_until_ready(free())
-    first = time.perf_counter() - start
-    value = jax.jit(lambda m, x: m.log_density(x))
-    slope = jax.jit(lambda m, x: jax.value_and_grad(m.log_density)(x))
-    value(model, model.init), slope(model, model.init)
-    analysis = WorkspaceAnalysis(model, record.poi)
-    analysis.test(1.0)
-
-    def test() -> float:
-        fresh = WorkspaceAnalysis(model, record.poi)
-        return fresh.test(1.0).log_cls
-
-    def limits() -> float:
-        return WorkspaceAnalysis(model, record.poi).upper_limits()[0]
-
-    return {
-        "parameters": len(record.parameters),
-        "value": seconds(lambda: value(model, model.init), EVALUATIONS),
-        "gradient": seconds(lambda: slope(model, model.init), EVALUATIONS),
-        "fit": seconds(free, FITS),
-        "test": seconds(test, 3),
-        "limits": seconds(limits, 3),
-        "first": first,
-        "twice_nll": -2 * float(model.log_density(free().parameters)),
-    }
+    try:
+        with patience(limit):
+            peer = PEERS[name](document)
+            found = jax.block_until_ready(peer.tasks["fit"]())
+    except TooSlow:
+        return {"first": f"> {limit:g} s"}, float("nan")
+    except Exception as error:  # noqa: BLE001 - the same
+        return {"first": f"fails ({type(error).__name__})"}, float("nan")
+    times: Times = {"first": [time.perf_counter() - start]}
+    minimum = peer.minimum(found)
+    for task in TASKS:
+        if task != "first":
+            times[task] = timed(peer, task, limit)
+    return times, minimum
 
 
-def peers(document: dict) -> dict[str, object]:
-    """Times of pyhf with JAX and SLSQP, and what it finds."""
-    start = time.perf_counter()
-    workspace = pyhf.Workspace(document)
-    model = workspace.model()
-    data = pyhf.tensorlib.astensor(workspace.data(model))
-    fit = lambda: pyhf.infer.mle.fit(data, model, return_fitted_val=True)  # noqa: E731
-    twice_nll = float(fit()[1])
-    first = time.perf_counter() - start
-    init = pyhf.tensorlib.astensor(model.config.suggested_init())
-    value = jax.jit(lambda x: model.logpdf(x, data)[0])
-    slope = jax.jit(jax.value_and_grad(lambda x: model.logpdf(x, data)[0]))
-    value(init), slope(init)
-    hypotest = lambda: pyhf.infer.hypotest(1.0, data, model, test_stat="qtilde")  # noqa: E731
-    hypotest()
-    return {
-        "value": seconds(lambda: value(init), EVALUATIONS),
-        "gradient": seconds(lambda: slope(init), EVALUATIONS),
-        "fit": seconds(fit, PEER_FITS),
-        "test": seconds(hypotest, 1),
-        "first": first,
-        "twice_nll": twice_nll,
-    }
+def cell(times: list[float] | str | None, own: list[float] | str | None, unit: float) -> str:
+    """A median, and how many times ours it is."""
+    if times is None or isinstance(times, str):
+        return times or "-"
+    text = f"{unit * statistics.median(times):.3g}"
+    if own is None or isinstance(own, str) or own is times:
+        spread = f"{unit * times[0]:.3g} to {unit * times[-1]:.3g}"
+        return f"{text} ({spread})" if len(times) > 1 else text
+    return f"{text} (×{statistics.median(times) / statistics.median(own):.1f})"
 
 
-def middle(times: list[float]) -> float:
-    """Their median."""
-    return times[len(times) // 2]
-
-
-def text(times: list[float], unit: float) -> str:
-    """Median with the smallest and largest."""
-    return f"{unit * middle(times):.3g} ({unit * times[0]:.3g} to {unit * times[-1]:.3g})"
-
-
-def table(results: dict[str, tuple[dict, dict]]) -> str:
+def page(results: dict[str, dict[str, Times]], minima: dict[str, dict[str, float]]) -> str:
     """The page of this benchmark."""
+    names = [n for n in PEERS if any(n in row for row in results.values())]
     lines = [
-        "# HistFactory workspaces beside pyhf",
+        "# HistFactory workspaces beside other programs",
         "",
         f"Made by `python -m benchmarks.workspaces`. {platform.machine()}, one core, Python "
-        f"{platform.python_version()}, jax {jax.__version__}, pyhf {pyhf.__version__} (JAX, "
-        f"SLSQP), {time.strftime('%Y-%m-%d')}.",
+        f"{platform.python_version()}, jax {jax.__version__}, pyhf {pyhf.__version__}, "
+        f"{time.strftime('%Y-%m-%d')}. What the programs are: `benchmarks/workspace_peers.py`.",
         "",
-        "Wall time, median (smallest to largest), jaxlik / pyhf; the signal is a tenth of the "
-        "background. A test is everything from the data to CLs at mu = 1; limits are the observed "
-        "one and five bands.",
-        "",
-        "| workspace | parameters | ln L [µs] | with gradient [µs] | fit [ms] | gain | test [ms] "
-        "| gain | limits [s] | first fit [s] | -2 ln L above ours |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "Medians of wall time after a warm-up; ours with the smallest and largest, others with "
+        "their ratio to ours.",
     ]
-    for name, (own, peer) in results.items():
-        cells = [
-            name.removeprefix("ATLAS-SUSY-"),
-            str(own["parameters"]),
-            f"{1e6 * middle(own['value']):.0f} / {1e6 * middle(peer['value']):.0f}",
-            f"{1e6 * middle(own['gradient']):.0f} / {1e6 * middle(peer['gradient']):.0f}",
-            f"{text(own['fit'], 1e3)} / {text(peer['fit'], 1e3)}",
-            f"{middle(peer['fit']) / middle(own['fit']):.1f}",
-            f"{text(own['test'], 1e3)} / {1e3 * middle(peer['test']):.3g}",
-            f"{middle(peer['test']) / middle(own['test']):.1f}",
-            text(own["limits"], 1.0),
-            f"{own['first']:.1f} / {peer['first']:.1f}",
-            f"{peer['twice_nll'] - own['twice_nll']:.1e}",
+    for task, (heading, unit, symbol) in TASKS.items():
+        lines += ["", f"## {heading} [{symbol}]", ""]
+        lines += ["| workspace | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for workspace, row in results.items():
+            own = row["jaxlik"].get(task)
+            cells = [cell(row.get(n, {}).get(task), own, unit) for n in names]
+            lines.append("| " + " | ".join([workspace, *cells]) + " |")
+        gains = [
+            statistics.median(row["pyhf-jax"][task]) / statistics.median(row["jaxlik"][task])
+            for row in results.values()
+            if all(isinstance(row.get(n, {}).get(task), list) for n in ("jaxlik", "pyhf-jax"))
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        if gains:
+            lines.append("")
+            lines.append(
+                f"pyhf-jax over jaxlik: median {statistics.median(gains):.1f}, "
+                f"{min(gains):.1f} to {max(gains):.1f}."
+            )
+    lines += ["", "## Minima: -2 ln L above ours", ""]
+    lines += ["Negative: everwillow fits without bounds, and mu may be negative there.", ""]
+    lines += ["| workspace | " + " | ".join(names[1:]) + " |", "|---" * len(names) + "|"]
+    for workspace, row in minima.items():
+        own = row["jaxlik"]
+        lines.append(
+            "| "
+            + " | ".join([workspace, *(f"{row.get(n, float('nan')) - own:.1e}" for n in names[1:])])
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -164,23 +160,30 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, required=True, help="SModelS text database")
-    parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--only", nargs="*", default=None, help="parts of workspace names")
+    parser.add_argument("--peers", nargs="*", default=installed(), choices=list(PEERS))
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds for one task")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args(arguments)
-    pyhf.set_backend("jax", "scipy")
-    results = {}
+    results: dict[str, dict[str, Times]] = {}
+    minima: dict[str, dict[str, float]] = {}
     for name in WORKSPACES:
         if given.only and not any(part in name for part in given.only):
             continue
         path = given.text / "13TeV" / "ATLAS" / f"{name}.json"
         document = with_synthetic_signal(json.loads(path.read_text()))
-        results[name] = (ours(document), peers(document))
-        print(table({name: results[name]}).splitlines()[-1], flush=True)
-    page = table(results)
+        short = name.removeprefix("ATLAS-SUSY-")
+        results[short], minima[short] = {}, {}
+        for peer in given.peers:
+            results[short][peer], minima[short][peer] = measure(peer, document, given.patience)
+            times = results[short][peer].get("fit", "-")
+            text = times if isinstance(times, str) else f"{1e3 * statistics.median(times):.3g} ms"
+            print(f"{short} {peer}: fit {text}", flush=True)
+    text = page(results, minima)
     if given.output:
-        given.output.write_text(page)
+        given.output.write_text(text)
     else:
-        print(page)
+        print(text)
     return 0
 
 

@@ -24,7 +24,6 @@ from jaxlik.inference.workspace_profile import (
     CERTIFIED,
     WorkspaceFit,
     asimov_data,
-    compiled_fit,
     fit_parameters,
 )
 from jaxlik.statmodels.histfactory import Data, HistFactory
@@ -79,9 +78,8 @@ class WorkspaceAnalysis:
         """Free fit; from the null fit as well as from the default start."""
         # At zero a product of two parameters may have no slope.
         near = self.null.parameters.at[self.poi].set(0.1)
-        starts = jnp.stack([near, self.model.init])
         free = self.model.fixed.at[self.poi].set(False)
-        found = compiled_fit(self.model, self.data, free, starts, jnp.asarray(True))
+        found = fit_parameters(self.model, self.data, free, near, thorough=True)
         return _certified(found, "with free mu")
 
     def _fit(self, data: Data, mu: float, near: Float[Array, " parameter"]) -> WorkspaceFit:

@@ -163,8 +163,17 @@ def _lower(best: WorkspaceFit, new: WorkspaceFit, counts: Array) -> WorkspaceFit
     return lower._replace(next_lowest=jnp.minimum(best.next_lowest, other), num_steps=new.num_steps)
 
 
-compiled_fit = eqx.filter_jit(fit_from)
-"""`fit_from` as the one program that serves all questions from the host."""
+@eqx.filter_jit
+def compiled_fit(
+    model: HistFactory,
+    data: Data,
+    held: Bool[Array, " parameter"],
+    start: Float[Array, " parameter"],
+    thorough: Bool[Array, ""] | bool,
+) -> WorkspaceFit:
+    """`fit_from` a start, then from the model's own: one program for all fits from the host."""
+    starts = jnp.stack([start, jnp.where(held, start, model.init)])
+    return fit_from(model, data, held, starts, thorough)
 
 
 def fit_parameters(
@@ -189,9 +198,8 @@ def fit_parameters(
     """
     held = model.fixed if held is None else jnp.asarray(held)
     start = model.init if start is None else jnp.asarray(start)
-    starts = jnp.stack([start, jnp.where(held, start, model.init)])
     data = model.data if data is None else data
-    return compiled_fit(model, data, held, starts, jnp.asarray(thorough))
+    return compiled_fit(model, data, held, start, jnp.asarray(thorough))
 
 
 @eqx.filter_jit
