@@ -94,11 +94,9 @@ class WorkspaceAnalysis:
 
     def test(self, mu: float) -> MuTest:
         """q~_mu, CLs and its band at one mu."""
-        near = self.fit_at(mu)
+        statistic = self.statistic(self.fit_at(mu), mu)
         expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
         self._last["asimov"].append(expected)
-        above = mu >= np.asarray(self.best.parameters)[self.poi]
-        statistic = max(float(near.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
         statistic_asimov = max(float(expected.twice_nll), 0.0)
         observed, band = _log_p(statistic, statistic_asimov)
         return MuTest(
@@ -108,6 +106,11 @@ class WorkspaceAnalysis:
             float(observed),
             np.asarray(band),
         )
+
+    def statistic(self, fit: WorkspaceFit, mu: float) -> float:
+        """q~_mu on the data, from the fit at this mu."""
+        above = mu >= float(self.best.parameters[self.poi])
+        return max(float(fit.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
 
     def fit_at(self, mu: float) -> WorkspaceFit:
         """Fit to the data at one mu."""
