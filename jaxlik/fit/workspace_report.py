@@ -37,9 +37,13 @@ def _signal(document: Mapping[str, Any]) -> str:
 
 
 def _limits(document: Mapping[str, Any], width: int) -> str:
-    cls, limit = document["cls"], document["upper_limit"]
-    rows = [
-        [f"CLs at mu = {document['mu']:g}", _short(cls["observed"]), *map(_short, cls["expected"])],
+    cls, limit, toys = document["cls"], document["upper_limit"], document["toys"]
+    title = f"CLs at mu = {document['mu']:g}"
+    rows = [[title, _short(cls["observed"]), *map(_short, cls["expected"])]]
+    if toys is not None:
+        title = f"the same from {toys['number']} toys"
+        rows.append([title, _with_error(toys), *map(_short, toys["expected"])])
+    rows += [
         [
             f"upper limit on mu, {100 * limit['level']:g} % CL",
             _short(limit["observed"]),
@@ -47,7 +51,21 @@ def _limits(document: Mapping[str, Any], width: int) -> str:
         ],
     ]
     header = ["", "observed", "-2 σ", "-1 σ", "expected", "+1 σ", "+2 σ"]
-    return table(header, rows, "<>>>>>>", width)
+    text = table(header, rows, "<>>>>>>", width)
+    if toys is not None and toys["cls"] is None:
+        text += "\n  No background toy is as far from the signal as the data: more toys are needed."
+    if toys is not None and toys["failed"]:
+        text += (
+            f"\n  {toys['failed']} of {2 * toys['number']} toys have no certified fit and are left "
+            "out."
+        )
+    return text
+
+
+def _with_error(toys: Mapping[str, Any]) -> str:
+    if toys["cls"] is None:
+        return "-"
+    return f"{_short(toys['cls'])} ± {toys['cls_error']:.1g}"
 
 
 def _parameters(parameters: Mapping[str, Any], poi: str | None, width: int) -> str:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxlik import plotting
 from jaxlik.database.records import HistFactoryRecord
 from jaxlik.errors import ConfigError, ConvergenceError, Status
 from jaxlik.fit.console import Console
+from jaxlik.inference.toys import toy_cls
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis
 from jaxlik.inference.workspace_profile import WorkspaceFit, covariance, fit_parameters
 from jaxlik.statmodels.histfactory import HistFactory
@@ -73,6 +75,7 @@ def analyse(
         "cls": None,
         "upper_limit": None,
         "discovery": None,
+        "toys": None,
     }
     if analysis is not None:
         document |= _tests(analysis, mu, level, console)
@@ -131,6 +134,29 @@ def _tests(
             "expected": [float(value) for value in expected],
         },
         "discovery": {"q0": q0, "significance": math.sqrt(q0)},
+    }
+
+
+def toys_document(
+    analysis: WorkspaceAnalysis, mu: float, number: int, seed: int, console: Console
+) -> dict[str, Any]:
+    """CLs from toys, with a progress bar.
+
+    Raises:
+        ConvergenceError: no toy has certified fits.
+    """
+    found = toy_cls(jax.random.key(seed), analysis, mu, number, quiet=console.quiet)
+    cls, error = float(found.cls), float(found.cls_error)
+    known = math.isfinite(cls)
+    return {
+        "number": number,
+        "seed": seed,
+        "cls": cls if known else None,
+        "cls_error": error if known else None,
+        "p_signal": float(found.p_signal),
+        "p_background": float(found.p_background),
+        "expected": [float(value) for value in found.expected],
+        "failed": int(found.failed),
     }
 
 

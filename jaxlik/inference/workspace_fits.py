@@ -57,6 +57,7 @@ class WorkspaceAnalysis:
         best: Fit with mu free, not below zero.
         null: Fit at mu = 0.
         asimov: Background-only Asimov data, from `null`.
+        several_minima: Whether fits must look for the lowest of several minima.
 
     Raises:
         ConvergenceError: from any method, where a fit is not certified.
@@ -66,12 +67,12 @@ class WorkspaceAnalysis:
         self.model = bounded_below(model, poi)
         self.poi = poi
         self.data = model.data if data is None else data
-        self._several = True
+        self.several_minima = True
         self.null = self._fit(self.data, 0.0, self.model.init)
         self.best = self._best()
         self.asimov = asimov_data(self.model, self.null.parameters)
         self._reference = ReferenceFits(self.null, self.best, self.asimov)
-        self._several = bool(has_several_minima(self._reference))
+        self.several_minima = bool(has_several_minima(self._reference))
         self._last: dict[str, list[WorkspaceFit]] = {"data": [self.null], "asimov": []}
 
     def _best(self) -> WorkspaceFit:
@@ -86,16 +87,14 @@ class WorkspaceAnalysis:
         """Fit at one mu, from a neighbour or else from the default start."""
         held = self.model.fixed.at[self.poi].set(True)
         start = near.at[self.poi].set(mu)
-        found = fit_parameters(self.model, data, held, start, thorough=self._several)
+        found = fit_parameters(self.model, data, held, start, thorough=self.several_minima)
         return _certified(found, f"at mu = {mu:g}")
 
     def test(self, mu: float) -> MuTest:
         """q~_mu, CLs and its band at one mu."""
-        near = self.fit_at(mu)
+        statistic = self.statistic(self.fit_at(mu), mu)
         expected = self._fit(self.asimov, mu, self._nearest("asimov", mu))
         self._last["asimov"].append(expected)
-        above = mu >= np.asarray(self.best.parameters)[self.poi]
-        statistic = max(float(near.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
         statistic_asimov = max(float(expected.twice_nll), 0.0)
         observed, band = _log_p(statistic, statistic_asimov)
         return MuTest(
@@ -105,6 +104,11 @@ class WorkspaceAnalysis:
             float(observed),
             np.asarray(band),
         )
+
+    def statistic(self, fit: WorkspaceFit, mu: float) -> float:
+        """q~_mu on the data, from the fit at this mu."""
+        above = mu >= float(self.best.parameters[self.poi])
+        return max(float(fit.twice_nll - self.best.twice_nll), 0.0) if above else 0.0
 
     def fit_at(self, mu: float) -> WorkspaceFit:
         """Fit to the data at one mu."""

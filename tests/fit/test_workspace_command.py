@@ -108,6 +108,39 @@ def test_document_holds_what_the_contract_says(file, capsys):
     assert 0 < norm.sf(discovery["significance"]) < 0.5
 
 
+@pytest.mark.statistical
+def test_toys_stand_beside_asymptotics(file, capsys):
+    """Hundreds of events: 5 sigma of 300 toys, false alarms below 1e-5."""
+    plain = document_of(capsys, file, "--mu", 2)
+    found = document_of(capsys, file, "--mu", 2, "--toys", 300, "--seed", 3)
+    assert plain["toys"] is None
+    toys = found.pop("toys")
+    assert found == {key: value for key, value in plain.items() if key != "toys"}
+    assert set(toys) == {
+        *("number", "seed", "cls", "cls_error", "p_signal", "p_background", "expected", "failed")
+    }
+    assert (toys["number"], toys["seed"], toys["failed"]) == (300, 3, 0)
+    assert toys["cls"] == pytest.approx(toys["p_signal"] / toys["p_background"])
+    assert abs(toys["cls"] - found["cls"]["observed"]) < 5 * toys["cls_error"]
+    assert toys["expected"] == sorted(toys["expected"])
+    assert main(["workspace", str(file), "--mu", "2", "--toys", "300", "--seed", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "the same from 300 toys" in captured.out
+    assert f"{toys['cls']:.4g} ± {toys['cls_error']:.1g}" in captured.out
+    assert "/600 [" in captured.err
+    assert main(["workspace", str(file), "--toys", "10", "--quiet"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_toys_need_a_parameter_of_interest(tmp_path, capsys):
+    background = copy.deepcopy(DOCUMENT)
+    background["measurements"][0]["config"]["poi"] = ""
+    path = tmp_path / "background.json"
+    path.write_text(json.dumps(background))
+    assert main(["workspace", str(path), "--toys", "10"]) == 1
+    assert "--toys is 10, but" in capsys.readouterr().err
+
+
 def test_report_and_figures(file, tmp_path, capsys):
     assert main(["workspace", str(file), "--output", str(tmp_path / "figures")]) == 0
     text = capsys.readouterr().out
@@ -177,6 +210,8 @@ def test_hs3_is_recognised_and_written(tmp_path, file, capsys):
         (json.dumps(DOCUMENT), ["--measurement", "x"], "one named 'x'"),
         (json.dumps(DOCUMENT), ["--level", "1.5"], "--level is 1.5"),
         (json.dumps(DOCUMENT), ["--mu", "-1"], "--mu is -1"),
+        (json.dumps(DOCUMENT), ["--toys", "-5"], "--toys is -5, wanted a number that is not neg"),
+        (json.dumps(DOCUMENT), ["--toys", "5", "--seed", "-1"], "--seed is -1"),
         (json.dumps(DOCUMENT), ["--patch", "missing.json"], "missing.json cannot be read"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from shared_shapes import pack_shared
 
+from jaxlik.database.counting_workspace import counting_workspace
 from jaxlik.database.workspace import flatten_workspace
 from jaxlik.database.workspace_patch import with_synthetic_signal
 from jaxlik.errors import Status
@@ -108,25 +109,7 @@ def test_one_program_limits_different_workspaces_side_by_side(workspace_of):
 
 def region(observed, background, error, signal):
     """One bin with an additive background uncertainty."""
-    shape = {"hi_data": [background + error], "lo_data": [background - error]}
-    samples = [
-        {
-            "name": "s",
-            "data": [signal],
-            "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
-        },
-        {
-            "name": "b",
-            "data": [background],
-            "modifiers": [{"name": "e", "type": "histosys", "data": shape}],
-        },
-    ]
-    document = {
-        "channels": [{"name": "SR", "samples": samples}],
-        "observations": [{"name": "SR", "data": [observed]}],
-        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
-    }
-    record = flatten_workspace(document)
+    record = flatten_workspace(counting_workspace(observed, background, error, signal))
     return pack_workspace(record), record.poi
 
 

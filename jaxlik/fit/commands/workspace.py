@@ -4,7 +4,10 @@ The JSON document `jaxlik/workspace/1` holds ``poi``, ``mu``, ``fit`` (``twice_n
 constants, as pyhf's -2 logpdf; ``parameters`` with ``value``, ``error``, ``pull``, ``at_bound``;
 ``mu_hat``, ``mu_error``, ``status``, ``gradient_norm``), ``fixed`` (``twice_nll`` at mu), ``cls``
 and ``upper_limit`` (``observed``, ``expected`` at -2, -1, 0, 1, 2 sigma) and ``discovery`` (``q0``,
-``significance``). Without a parameter of interest everything but ``fit`` is null.
+``significance``), and ``toys``, null unless asked for (``number`` of each hypothesis, ``seed``,
+``cls`` at mu, null where no background toy reaches the data, ``cls_error``, ``p_signal``,
+``p_background``, ``expected``, and ``failed``, toys of both hypotheses left out for want of a
+certified fit). Without a parameter of interest everything but ``fit`` is null.
 """
 
 import time
@@ -32,6 +35,8 @@ class Arguments:
         poi: Parameter of interest; that of the measurement by default.
         mu: Signal strength to test.
         level: Confidence level of limits.
+        toys: Pseudo-experiments of each hypothesis for CLs at mu beside the asymptotic one.
+        seed: Of the pseudo-experiments.
         write_hs3: Write the workspace, patches applied, as HS3 to this file.
         output: Folder for figures: pulls, correlations, scan of the likelihood.
         json: Write the results as JSON to this file, or to standard output for `-`.
@@ -46,6 +51,8 @@ class Arguments:
     poi: str | None = None
     mu: float = 1.0
     level: float = 0.95
+    toys: int = 0
+    seed: int = 0
     write_hs3: Path | None = None
     output: Path | None = None
     json: str | None = None
@@ -77,6 +84,10 @@ def run(arguments: Arguments) -> int:
         raise ConfigError(f"--level is {arguments.level:g}, wanted a number between 0 and 1")
     if not arguments.mu >= 0:
         raise ConfigError(f"--mu is {arguments.mu:g}, wanted a number that is not negative")
+    if arguments.toys < 0:
+        raise ConfigError(f"--toys is {arguments.toys}, wanted a number that is not negative")
+    if not 0 <= arguments.seed < 2**63:
+        raise ConfigError(f"--seed is {arguments.seed}, wanted a number from 0 to 2^63 - 1")
     console = Console(arguments.json, arguments.quiet)
     started = time.perf_counter()
     name = str(arguments.file)
@@ -95,6 +106,11 @@ def run(arguments: Arguments) -> int:
             f"--poi is {arguments.poi!r}, wanted a parameter of the workspace, such as "
             + ", ".join(record.parameters[:5])
         )
+    if arguments.toys > 0 and record.poi < 0:
+        raise ConfigError(
+            f"--toys is {arguments.toys}, but {name} has no parameter of interest to test; name "
+            "one by --poi"
+        )
     console.note(
         f"{name}: {len(record.channels)} channels, {len(record.observed)} bins, "
         f"{len(record.parameters)} parameters"
@@ -104,9 +120,13 @@ def run(arguments: Arguments) -> int:
         write_json(written, arguments.write_hs3, "--write-hs3")
         console.note(f"HS3 {arguments.write_hs3}")
     prepare(quiet=arguments.quiet, verbose=arguments.verbose)
-    from jaxlik.fit.workspace_summary import analyse, draw
+    from jaxlik.fit.workspace_summary import analyse, draw, toys_document
 
     result = analyse(record, mu=arguments.mu, level=arguments.level, console=console)
+    if result.analysis is not None and arguments.toys > 0:
+        result.document["toys"] = toys_document(
+            result.analysis, arguments.mu, arguments.toys, arguments.seed, console
+        )
     console.show(workspace_report(result.document, terminal_width()))
     if arguments.output is not None:
         for path in draw(result, arguments.output):
