@@ -294,6 +294,30 @@ def pulls(
     return axes
 
 
+def impacts(ranked: Sequence[Mapping[str, Any]], axes: "Axes | None" = None) -> "Axes":
+    """How far parameters one standard deviation off move the best signal strength.
+
+    Args:
+        ranked: Entries with ``parameter``, ``up`` and ``down``, the largest first.
+        axes: Where to draw; new ones by default.
+    """
+    shown = [entry for entry in ranked if entry["up"] is not None and entry["down"] is not None]
+    chosen = shown[:MAX_PULLS]
+    axes = axes or new_axes(6.4, 1.3 + 0.19 * max(len(chosen), 3))
+    places = np.arange(len(chosen))
+    for key, colour, label in (("up", OBSERVED, "+1 σ"), ("down", LIMIT, "-1 σ")):
+        values = [entry[key] for entry in chosen]
+        axes.barh(places, values, height=0.7, color=colour, alpha=0.7, label=label)
+    axes.axvline(0, color="0.4", lw=0.8)
+    axes.set_yticks(places, [_clipped(entry["parameter"]) for entry in chosen], fontsize=7)
+    axes.set_ylim(max(len(chosen), 1) - 0.4, -0.6)
+    axes.set_xlabel(r"change of $\hat\mu$")
+    axes.legend(frameon=False, fontsize=8)
+    if len(ranked) > len(chosen):
+        axes.set_title(f"{len(chosen)} largest of {len(ranked)}", fontsize=8)
+    return axes
+
+
 def correlations(names: Sequence[str], matrix: np.ndarray, axes: "Axes | None" = None) -> "Axes":
     """Correlations of those parameters that are correlated most.
 

@@ -6,7 +6,7 @@ from typing import Any
 from jaxlik.fit.report import number, table
 
 MAX_PULLS = 12
-"""Constrained parameters listed, those that moved most."""
+"""Constrained parameters listed, those that moved most; as many impacts."""
 
 
 def workspace_report(document: Mapping[str, Any], width: int = 100) -> str:
@@ -20,6 +20,8 @@ def workspace_report(document: Mapping[str, Any], width: int = 100) -> str:
     if document["poi"] is not None:
         parts.append(_signal(document))
         parts.append(_limits(document, width))
+    if document["impacts"] is not None:
+        parts.append(_impacts(document["impacts"], document["poi"], width))
     parts.append(_parameters(fit["parameters"], document["poi"], width))
     return "\n\n".join(parts)
 
@@ -60,6 +62,18 @@ def _limits(document: Mapping[str, Any], width: int) -> str:
             "out."
         )
     return text
+
+
+def _impacts(ranked: list[Mapping[str, Any]], poi: str | None, width: int) -> str:
+    rows = [
+        [
+            entry["parameter"],
+            *("-" if v is None else f"{v:+.3g}" for v in (entry["up"], entry["down"])),
+        ]
+        for entry in ranked[:MAX_PULLS]
+    ]
+    body = table(["parameter", "+1 σ", "-1 σ"], rows, "<>>", width)
+    return f"Impacts on {poi}, largest first\n{body}"
 
 
 def _with_error(toys: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from jaxlik import plotting
 from jaxlik.database.records import HistFactoryRecord
 from jaxlik.errors import ConfigError, ConvergenceError, Status
 from jaxlik.fit.console import Console
+from jaxlik.inference.fisher import impacts
 from jaxlik.inference.toys import toy_cls
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis
 from jaxlik.inference.workspace_profile import WorkspaceFit, covariance, fit_parameters
@@ -76,6 +77,7 @@ def analyse(
         "upper_limit": None,
         "discovery": None,
         "toys": None,
+        "impacts": None,
     }
     if analysis is not None:
         document |= _tests(analysis, mu, level, console)
@@ -133,7 +135,12 @@ def _tests(
             "observed": observed,
             "expected": [float(value) for value in expected],
         },
-        "discovery": {"q0": q0, "significance": math.sqrt(q0)},
+        "discovery": {
+            "q0": q0,
+            "significance": math.sqrt(q0),
+            # At the bound of zero every fluctuation downward counts as no signal.
+            "p_value": 0.5 * math.erfc(math.sqrt(q0 / 2)),
+        },
     }
 
 
@@ -158,6 +165,28 @@ def toys_document(
         "expected": [float(value) for value in found.expected],
         "failed": int(found.failed),
     }
+
+
+def impacts_document(
+    record: HistFactoryRecord, analysis: WorkspaceAnalysis, console: Console
+) -> list[dict[str, Any]]:
+    """By how much each parameter moves the best mu, the largest first."""
+    console.note(f"impacts: {2 * len(record.parameters)} fits")
+    found = impacts(analysis.model, analysis.poi, analysis.best, analysis.data)
+    up, down, linear = (np.asarray(values) for values in found)
+    largest = np.maximum(np.abs(up), np.abs(down))[: len(record.parameters)]
+    # Fits without a certificate come last.
+    order = np.argsort(-np.nan_to_num(largest, nan=-1.0), kind="stable")
+    return [
+        {
+            "parameter": record.parameters[i],
+            "up": float(up[i]) if math.isfinite(up[i]) else None,
+            "down": float(down[i]) if math.isfinite(down[i]) else None,
+            "linear": float(linear[i]),
+        }
+        for i in order
+        if i != record.poi and not record.fixed[i]
+    ]
 
 
 def draw(result: WorkspaceResult, folder: Path) -> list[Path]:
@@ -200,6 +229,9 @@ def _draw(result: WorkspaceResult, folder: Path) -> list[Path]:
                 folder / "correlations.png",
             )
         )
+    ranked = result.document["impacts"]
+    if ranked:
+        paths.append(plotting.write(lambda: plotting.impacts(ranked), folder / "impacts.png"))
     if result.analysis is not None:
         analysis, limit = result.analysis, result.document["upper_limit"]["observed"]
         mu = np.linspace(0.0, 1.2 * limit, SCAN_POINTS)

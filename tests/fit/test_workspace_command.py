@@ -132,6 +132,20 @@ def test_toys_stand_beside_asymptotics(file, capsys):
     assert not capsys.readouterr().err
 
 
+def test_impacts_are_ranked(file, tmp_path, capsys):
+    found = document_of(capsys, file, "--impacts", "--output", tmp_path / "out")
+    ranked = found["impacts"]
+    assert {entry["parameter"] for entry in ranked} == {"k", "tilt"}
+    sizes = [max(abs(entry["up"]), abs(entry["down"])) for entry in ranked]
+    assert sizes == sorted(sizes, reverse=True)
+    # More background, less signal.
+    assert ranked[0]["up"] < 0 < ranked[0]["down"]
+    assert ranked[0]["up"] == pytest.approx(ranked[0]["linear"], rel=0.2)
+    assert (tmp_path / "out" / "impacts.png").stat().st_size > 5000
+    assert main(["workspace", str(file), "--impacts"]) == 0
+    assert "Impacts on mu" in capsys.readouterr().out
+
+
 def test_toys_need_a_parameter_of_interest(tmp_path, capsys):
     background = copy.deepcopy(DOCUMENT)
     background["measurements"][0]["config"]["poi"] = ""

@@ -4,10 +4,12 @@ The JSON document `jaxlik/workspace/1` holds ``poi``, ``mu``, ``fit`` (``twice_n
 constants, as pyhf's -2 logpdf; ``parameters`` with ``value``, ``error``, ``pull``, ``at_bound``;
 ``mu_hat``, ``mu_error``, ``status``, ``gradient_norm``), ``fixed`` (``twice_nll`` at mu), ``cls``
 and ``upper_limit`` (``observed``, ``expected`` at -2, -1, 0, 1, 2 sigma) and ``discovery`` (``q0``,
-``significance``), and ``toys``, null unless asked for (``number`` of each hypothesis, ``seed``,
-``cls`` at mu, null where no background toy reaches the data, ``cls_error``, ``p_signal``,
+``significance``, ``p_value``), and ``toys``, null unless asked for (``number`` of each hypothesis,
+``seed``, ``cls`` at mu, null where no background toy reaches the data, ``cls_error``, ``p_signal``,
 ``p_background``, ``expected``, and ``failed``, toys of both hypotheses left out for want of a
-certified fit). Without a parameter of interest everything but ``fit`` is null.
+certified fit), and ``impacts``, null unless asked for (list of ``parameter``, ``up``, ``down``: by
+how much mu_hat moves with it held at +1 and -1 sigma; ``linear``: the same from the covariance).
+Without a parameter of interest everything but ``fit`` is null.
 """
 
 import time
@@ -37,6 +39,7 @@ class Arguments:
         level: Confidence level of limits.
         toys: Pseudo-experiments of each hypothesis for CLs at mu beside the asymptotic one.
         seed: Of the pseudo-experiments.
+        impacts: Refit with each parameter held one standard deviation off: its impact on mu.
         write_hs3: Write the workspace, patches applied, as HS3 to this file.
         output: Folder for figures: pulls, correlations, scan of the likelihood.
         json: Write the results as JSON to this file, or to standard output for `-`.
@@ -53,6 +56,7 @@ class Arguments:
     level: float = 0.95
     toys: int = 0
     seed: int = 0
+    impacts: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     write_hs3: Path | None = None
     output: Path | None = None
     json: str | None = None
@@ -106,11 +110,9 @@ def run(arguments: Arguments) -> int:
             f"--poi is {arguments.poi!r}, wanted a parameter of the workspace, such as "
             + ", ".join(record.parameters[:5])
         )
-    if arguments.toys > 0 and record.poi < 0:
-        raise ConfigError(
-            f"--toys is {arguments.toys}, but {name} has no parameter of interest to test; name "
-            "one by --poi"
-        )
+    if record.poi < 0 and (arguments.toys > 0 or arguments.impacts):
+        option = f"--toys is {arguments.toys}" if arguments.toys > 0 else "--impacts is given"
+        raise ConfigError(f"{option}, but {name} has no parameter of interest; name one by --poi")
     console.note(
         f"{name}: {len(record.channels)} channels, {len(record.observed)} bins, "
         f"{len(record.parameters)} parameters"
@@ -120,13 +122,15 @@ def run(arguments: Arguments) -> int:
         write_json(written, arguments.write_hs3, "--write-hs3")
         console.note(f"HS3 {arguments.write_hs3}")
     prepare(quiet=arguments.quiet, verbose=arguments.verbose)
-    from jaxlik.fit.workspace_summary import analyse, draw, toys_document
+    from jaxlik.fit.workspace_summary import analyse, draw, impacts_document, toys_document
 
     result = analyse(record, mu=arguments.mu, level=arguments.level, console=console)
     if result.analysis is not None and arguments.toys > 0:
         result.document["toys"] = toys_document(
             result.analysis, arguments.mu, arguments.toys, arguments.seed, console
         )
+    if result.analysis is not None and arguments.impacts:
+        result.document["impacts"] = impacts_document(record, result.analysis, console)
     console.show(workspace_report(result.document, terminal_width()))
     if arguments.output is not None:
         for path in draw(result, arguments.output):
