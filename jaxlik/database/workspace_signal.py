@@ -49,6 +49,24 @@ def flatten_with_signal(workspace: WorkspaceRecord) -> tuple[HistFactoryRecord, 
     return record, _cells(record, regions, delta)
 
 
+def region_per_bin(content: str, *, name: str, prefix: str = "SR") -> WorkspaceRecord:
+    """A workspace without a mapping: one signal region in each bin of some channels.
+
+    Args:
+        content: The workspace as JSON text.
+        name: File name, for messages.
+        prefix: Channels whose names begin with it carry signal; the others stay without.
+    """
+    sizes = _sizes(read_workspace(content, name=name), name)
+    regions = tuple(
+        {"smodels": f"{channel}[{i}]", "pyhf": channel, "bin": i, "type": "SR"}
+        for channel, size in sizes.items()
+        if channel.startswith(prefix)
+        for i in range(size)
+    )
+    return WorkspaceRecord("", name, content, "", regions, include_control_regions=True)
+
+
 def _sizes(document: dict, name: str) -> dict[str, int]:
     """Number of bins of each channel."""
     try:

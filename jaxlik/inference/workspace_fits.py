@@ -81,14 +81,14 @@ class WorkspaceAnalysis:
         near = self.null.parameters.at[self.poi].set(0.1)
         free = self.model.fixed.at[self.poi].set(False)
         found = fit_parameters(self.model, self.data, free, near, thorough=True)
-        return _certified(found, "with free mu")
+        return certified(found, "with free mu")
 
     def _fit(self, data: Data, mu: float, near: Float[Array, " parameter"]) -> WorkspaceFit:
         """Fit at one mu, from a neighbour or else from the default start."""
         held = self.model.fixed.at[self.poi].set(True)
         start = near.at[self.poi].set(mu)
         found = fit_parameters(self.model, data, held, start, thorough=self.several_minima)
-        return _certified(found, f"at mu = {mu:g}")
+        return certified(found, f"at mu = {mu:g}")
 
     def test(self, mu: float) -> MuTest:
         """q~_mu, CLs and its band at one mu."""
@@ -147,7 +147,7 @@ def _log_p(statistic: Scalar, statistic_asimov: Scalar) -> tuple[Scalar, Float[A
     return log_cls(statistic, statistic_asimov), log_expected_cls(statistic_asimov)
 
 
-def _certified(fit: WorkspaceFit, which: str) -> WorkspaceFit:
+def certified(fit: WorkspaceFit, which: str) -> WorkspaceFit:
     """The fit, or an error where it is none: nothing is made of an unfinished one."""
     if not float(fit.certificate) <= CERTIFIED:
         raise ConvergenceError(

@@ -53,3 +53,22 @@ def solve_newton(hessian: Array, factor: Array, diagonal: Array, right: Array) -
 @sequential_vmap
 def _solve_one(matrix: Array, right: Array) -> Array:
     return jnp.linalg.solve(matrix, right)
+
+
+@jax.custom_jvp
+def log_determinant(matrix: Float[Array, "row row"]) -> Float[Array, ""]:
+    """Logarithm of the determinant of a positive matrix, else `nan`; first derivatives exact."""
+    return _log_determinant_one(matrix)
+
+
+@log_determinant.defjvp
+def _log_determinant_jvp(primals, tangents):
+    (matrix,), (change,) = primals, tangents
+    # tr(M^-1 dM); the inverse is a constant, so that its LAPACK kernel is never batched.
+    fixed = jax.lax.stop_gradient(matrix)
+    return _log_determinant_one(fixed), jnp.sum(inverse(fixed).T * change)
+
+
+@sequential_vmap
+def _log_determinant_one(matrix: Array) -> Array:
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(jnp.linalg.cholesky(matrix))))
