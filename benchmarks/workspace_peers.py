@@ -68,13 +68,13 @@ def jaxlik_peer(document: dict) -> Peer:
     """This program; as the others, every task begins with the packed model."""
     record = flatten_workspace(document)
     model = pack_workspace(record)
-    value = jax.jit(lambda m, x: m.log_density(x))
-    slope = jax.jit(lambda m, x: jax.value_and_grad(m.log_density)(x))
+    # Bound to the model, as those of the others; as an argument it costs 10 to 20 µs more.
+    value, slope = jax.jit(model.log_density), jax.jit(jax.value_and_grad(model.log_density))
     held, start = model.fixed.at[record.poi].set(True), model.init.at[record.poi].set(0.0)
-    peer = Peer(lambda found: -2 * float(value(model, found.parameters)))
+    peer = Peer(lambda found: -2 * float(value(found.parameters)))
     peer.tasks |= {
-        "value": lambda: value(model, model.init),
-        "gradient": lambda: slope(model, model.init),
+        "value": lambda: value(model.init),
+        "gradient": lambda: slope(model.init),
         "null": lambda: fit_parameters(model, held=held, start=start),
         "fit": lambda: fit_parameters(model),
         "test": lambda: WorkspaceAnalysis(model, record.poi).test(1.0).log_cls,

@@ -55,7 +55,7 @@ TASKS = {
 }
 """Heading, unit in a second, and its name."""
 
-MOST, ENOUGH = 200, 2.0
+MOST, ENOUGH = 200, 1.0
 """Repeats of a task: as many as fit into these seconds."""
 
 Times = dict[str, list[float] | str]

@@ -43,9 +43,6 @@ LEAST_SHARE = 1e-6
 """Of the information on a direction that does not come from counts."""
 
 FLAT = 1e-13
-"""Directions that the fit knows less about than this, in units of the parameters, rest."""
-
-FLAT = 1e-13
 """Directions on which the fit has less information than this, relative, are left out."""
 
 
