@@ -26,7 +26,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from smodels.statistics.basicStats import observed as OBSERVED  # noqa: E402, N812
+from smodels.statistics.basicStats import observed as OBSERVED  # noqa: E402
 from smodels.statistics.simplifiedLikelihoods import (  # noqa: E402
     SLData,
     SLLikelihoodComputer,
@@ -35,9 +35,9 @@ from smodels.statistics.simplifiedLikelihoods import (  # noqa: E402
 
 from jaxlik.database.compile import load_database  # noqa: E402
 from jaxlik.database.records import CovarianceRecord  # noqa: E402
+from jaxlik.inference.bank_mle import best_mu  # noqa: E402
 from jaxlik.inference.limits import find_upper_limit  # noqa: E402
-from jaxlik.inference.mle import fit_mu  # noqa: E402
-from jaxlik.inference.profile import likelihood_pair, profiled_twice_nll_fn  # noqa: E402
+from jaxlik.inference.profile import likelihood_pair  # noqa: E402
 from jaxlik.statmodels.bank import make_banks  # noqa: E402
 from jaxlik.statmodels.build import build  # noqa: E402
 from jaxlik.statmodels.poisson import PoissonCounting, profiled_twice_nll  # noqa: E402
@@ -105,7 +105,7 @@ def own_tasks(model: SimplifiedLikelihood) -> dict[str, Callable]:
         return bank.profile(one, signal[None]).twice_nll[0, 0]
 
     def best(signal: jax.Array) -> jax.Array:
-        return fit_mu(profiled_twice_nll_fn(model, signal)).mu_hat
+        return best_mu(bank, signal[None]).mu_hat[0]
 
     def limit(signal: jax.Array) -> jax.Array:
         return find_upper_limit(*likelihood_pair(model, signal)).mu

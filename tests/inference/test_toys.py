@@ -17,7 +17,7 @@ from jaxlik.inference.toys import draw, fit_toy, p_values, toy_cls, toy_discover
 from jaxlik.inference.workspace_fits import WorkspaceAnalysis
 from jaxlik.statmodels.packing import Shape, pack_workspace
 
-ONE_BIN = Shape(4, 4, 4, 4, 4, 2, 4)
+ONE_BIN = Shape(4, 4, 4, 4, 4, 4, 2, 4)
 """Padded sizes of every single region here, so that one program serves all."""
 
 
