@@ -163,13 +163,13 @@ def _lower(best: WorkspaceFit, new: WorkspaceFit, counts: Array) -> WorkspaceFit
     return lower._replace(next_lowest=jnp.minimum(best.next_lowest, other), num_steps=new.num_steps)
 
 
-@eqx.filter_jit
+@jax.jit
 def compiled_fit(
     model: HistFactory,
     data: Data,
     held: Bool[Array, " parameter"],
     start: Float[Array, " parameter"],
-    thorough: Bool[Array, ""] | bool,
+    thorough: Bool[Array, ""],
 ) -> WorkspaceFit:
     """`fit_from` a start, then from the model's own: one program for all fits from the host."""
     starts = jnp.stack([start, jnp.where(held, start, model.init)])
@@ -196,10 +196,10 @@ def fit_parameters(
     Returns:
         The minimum; to be used only where its status is a success.
     """
-    held = model.fixed if held is None else jnp.asarray(held)
-    start = model.init if start is None else jnp.asarray(start)
+    held = model.fixed if held is None else held
+    start = model.init if start is None else start
     data = model.data if data is None else data
-    return compiled_fit(model, data, held, start, jnp.asarray(thorough))
+    return compiled_fit(model, data, held, start, np.asarray(thorough))  # type: ignore[reportArgumentType]
 
 
 @eqx.filter_jit

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import re
 import warnings
 
@@ -121,9 +122,15 @@ def reread(document, **options):
 
 @pytest.fixture(scope="module")
 def pyhs3():
+    existing = [
+        x for x in logging.root.manager.loggerDict.values() if isinstance(x, logging.Logger)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pyhs3
+    # Its logging configuration disables all loggers that exist.
+    for logger in existing:
+        logger.disabled = False
     return pyhs3
 
 

@@ -95,7 +95,7 @@ def test_workspaces_of_one_bucket_share_a_program(workspace_of):
         _, document = workspace_of(f"2018-22-multibin-eff/{name}")
         model = pack_workspace(flatten_workspace(document))
         fit_parameters(model)
-        sizes.append(compiled_fit._cached._cache_size())
+        sizes.append(compiled_fit._cache_size())
     assert sizes[0] == sizes[1]
 
 
