@@ -24,6 +24,9 @@ SCHEMA = "jaxlik/workspace/1"
 SCAN_POINTS = 41
 
 
+_log_density = jax.jit(lambda model, parameters: model.log_density(parameters))
+
+
 @dataclass(frozen=True)
 class WorkspaceResult:
     """Everything about one workspace.
@@ -106,7 +109,7 @@ def _fit_document(
         }
     poi = record.poi
     return {
-        "twice_nll": -2 * float(model.log_density(best.parameters)),
+        "twice_nll": -2 * float(_log_density(model, best.parameters)),
         "parameters": parameters,
         "mu_hat": float(values[poi]) if poi >= 0 else None,
         "mu_error": float(errors[poi]) if poi >= 0 and errors[poi] > 0 else None,
@@ -125,7 +128,7 @@ def _tests(
     observed, expected = analysis.upper_limits(level)
     q0 = max(float(analysis.null.twice_nll - analysis.best.twice_nll), 0.0)
     return {
-        "fixed": {"twice_nll": -2 * float(analysis.model.log_density(fixed.parameters))},
+        "fixed": {"twice_nll": -2 * float(_log_density(analysis.model, fixed.parameters))},
         "cls": {
             "observed": math.exp(test.log_cls),
             "expected": [float(value) for value in np.exp(test.log_band)],

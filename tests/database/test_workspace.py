@@ -77,8 +77,8 @@ def changed(*path, to):
 def test_a_workspace_flattens_to_cells_and_parameters():
     record = flatten_workspace(json.dumps(GOOD))
     assert record.parameters == (
-        "tilt",
         "size",
+        "tilt",
         "k",
         "shape[0]",
         "shape[1]",
@@ -90,8 +90,8 @@ def test_a_workspace_flattens_to_cells_and_parameters():
     assert record.kinds == ("normal",) * 2 + ("free",) + ("poisson",) * 2 + ("normal",) * 3
     np.testing.assert_array_equal(record.nominal, [5, 7, 1, 2])
     np.testing.assert_array_equal(record.cell_bin, [0, 1, 0, 1])
-    np.testing.assert_allclose(record.up[:2, 0], [1.0, -0.5])
-    np.testing.assert_allclose(record.down[:2, 0], [0.5, -0.5])
+    np.testing.assert_allclose(record.up[:2, 1], [1.0, -0.5])
+    np.testing.assert_allclose(record.down[:2, 1], [0.5, -0.5])
     # Statistical errors of all samples add in quadrature; bins without one are fixed.
     np.testing.assert_allclose(record.width[6], np.hypot(0.5, 0.5) / 6.0)
     assert record.fixed.tolist() == [False, False, False, False, True, True, False, True]

@@ -228,6 +228,7 @@ def check_moments(draws, effective, mean, spread, sigmas=5.0):
     assert np.std(draws) == pytest.approx(spread, rel=2 * sigmas / np.sqrt(2 * effective))
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_nuts_has_the_moments_of_quadrature():
     model, record = region(28.0, [PULL])
@@ -240,6 +241,7 @@ def test_nuts_has_the_moments_of_quadrature():
     assert np.all(found.parameters[..., record.poi] == 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_marginal_posterior_of_mu_by_nuts_is_that_of_laplace():
     model, record = region(28.0, [PULL, COUNTS])

@@ -113,7 +113,13 @@ def region(observed, background, error, signal):
     return pack_workspace(record), record.poi
 
 
-@pytest.mark.parametrize(("observed", "mu"), [(9.0, 1.5), (4.0, 0.7), (0.0, 0.4)])
+@pytest.mark.parametrize(
+    ("observed", "mu"),
+    [
+        (9.0, 1.5),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((4.0, 0.7), (0.0, 0.4))),
+    ],
+)
 def test_profiles_have_exact_second_derivatives(observed, mu):
     model, poi = region(observed, 4.0, 1.5, 5.0)
 

@@ -93,6 +93,7 @@ def test_limits_have_slopes_in_the_signal(model, signal):
     assert float(slope[0]) == pytest.approx(float(difference), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_adds_to_other_likelihoods(model, signal):
     counting = PoissonCounting(
         jnp.array([8.0]), jnp.array([4.0]), jnp.array([1.0]), region_ids=("other",)

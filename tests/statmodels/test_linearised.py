@@ -25,10 +25,10 @@ from jaxlik.statmodels.packing import pack_workspace
 
 CHECKED = (
     "2018-14-eff/Comb_bkgonly",
-    pytest.param("2018-22-multibin-eff/simplified_MB-SSd_noCR_bkgonly", marks=pytest.mark.slow),
-    pytest.param("2018-31-eff/BkgOnlyA", marks=pytest.mark.slow),
-    pytest.param("2018-31-eff/simplifiedA", marks=pytest.mark.slow),
-    pytest.param("2018-05-ewk-eff/ewk_signal_bkgonly", marks=pytest.mark.slow),
+    "2018-22-multibin-eff/simplified_MB-SSd_noCR_bkgonly",
+    "2018-31-eff/BkgOnlyA",
+    "2018-31-eff/simplifiedA",
+    "2018-05-ewk-eff/ewk_signal_bkgonly",
 )
 
 
@@ -193,6 +193,7 @@ def test_one_trace_serves_many_signals_and_has_gradients():
     assert difference == pytest.approx(float(slopes[0, 1]), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_banks_take_linearised_workspaces():
     linear = [bare(workspace(CURVED, CURVED_CONTROL)), bare(workspace(LINEAR))]
     (bank,) = make_banks([one.likelihood for one in linear], max_buckets=1)
@@ -205,6 +206,7 @@ def test_banks_take_linearised_workspaces():
         np.testing.assert_allclose(found.twice_nll[:, k], wanted, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_signal_without_limit_is_counted_apart():
     place = workspace(LINEAR)
     linear = linearise(*place, probes=np.array([[2.0, 3.0], [0.0, 0.0]]))
@@ -216,6 +218,7 @@ def test_a_signal_without_limit_is_counted_apart():
     assert np.isinf(found.observed)
 
 
+@pytest.mark.slow
 def test_probes_are_a_broad_signal_and_single_regions_near_their_limits():
     place = workspace(CURVED, CURVED_CONTROL)
     linear = bare(place)
@@ -229,6 +232,7 @@ def test_probes_are_a_broad_signal_and_single_regions_near_their_limits():
         assert limit == pytest.approx(1.0, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.parametrize("name", CHECKED)
 def test_other_signals_are_within_the_stated_error(name, workspace_of):
