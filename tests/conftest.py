@@ -58,6 +58,19 @@ def exclusive(name: str) -> Iterator[None]:
         yield
 
 
+MOST_MAPPINGS = 30_000
+"""XLA maps memory for every compiled program; Linux allows a process 65530 mappings."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    """Forget compiled programs after a file if there are too many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_text().count("\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def snapshot(reference) -> Snapshot:
     """Database 3.0.0, compiled into the cache of the user at most once per machine."""
