@@ -58,7 +58,7 @@ def exclusive(name: str) -> Iterator[None]:
         yield
 
 
-MOST_MAPPINGS = 30_000
+MOST_MAPPINGS = 20_000
 """XLA maps memory for every compiled program; Linux allows a process 65530 mappings."""
 
 
