@@ -43,7 +43,7 @@ from jaxlik.statmodels.build import build  # noqa: E402
 from jaxlik.statmodels.poisson import PoissonCounting, profiled_twice_nll  # noqa: E402
 from jaxlik.statmodels.simplified import SimplifiedLikelihood  # noqa: E402
 
-REGIONS, LIMITS, SIGNALS, CALLS, REPEATS = 1_000_000, 100_000, 2000, 10, 7
+REGIONS, LIMITS, SIGNALS, CALLS, REPEATS = 1_000_000, 100_000, 2000, 10, 5
 
 RESULTS = ("CMS-SUS-20-004-eff", "CMS-SUS-19-006-agg")
 
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = [
         "# Likelihoods per second",
         "",
-        f"Made by `python -m benchmarks.throughput`. {platform.machine()}, {cores} cores, Python "
+        f"Made by `python -m benchmarks.throughput`. {platform.machine()}, {cores} core(s), Python "
         f"{platform.python_version()}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}; double "
         "precision. Medians (slowest to fastest).",
         "",
