@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from jaxlik.errors import Status
 from jaxlik.inference.profile import profile
-from jaxlik.inference.workspace_profile import CERTIFIED, at_bounds, attached, fit_from
+from jaxlik.inference.workspace_profile import CERTIFIED, at_bounds, attached, fit_from, free_block
 from jaxlik.statmodels.base import LN_TWO_PI, AbstractFixedDataModel, AbstractStatModel
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.linear import log_determinant
@@ -76,8 +76,7 @@ def laplace_workspace(
     parameters = attached(model, data, held, start, fit.parameters)
     stays = held | at_bounds(model, jax.lax.stop_gradient(fit.parameters))
     hessian = model.expand(parameters, data).hessian
-    both = stays[:, None] | stays[None, :]
-    matrix = jnp.where(both, 0.0, hessian) + jnp.diag(jnp.where(stays, 1.0, 0.0))
+    matrix = free_block(hessian, stays)
     # Normal constraints are densities: each brings -ln(width) - ln(2 pi)/2.
     densities = jnp.where(model.normal & ~stays, jnp.log(model.width) + 0.5 * LN_TWO_PI, 0.0)
     twice_nll = model.twice_nll(parameters, data)

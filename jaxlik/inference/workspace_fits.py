@@ -1,8 +1,8 @@
 """Fits, tests and limits of HistFactory workspaces, driven from the host.
 
-One compiled program, a certified fit with some parameters fixed, serves every question:
-which parameters are fixed, at which values, on which data are arguments. Nothing compiles
-when mu, the data, a patch or the workspace (of the same bucket) change.
+Two compiled programs serve every question: a certified fit with some parameters fixed, and the
+search for limits. Which parameters are fixed, at which values, on which data are arguments:
+nothing compiles when mu, the data, a patch or the workspace (of the same bucket) change.
 """
 
 from typing import NamedTuple

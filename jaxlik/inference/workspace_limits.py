@@ -7,7 +7,7 @@ $$ y_N = \sqrt{q_A(\mu)} \quad\text{(expected)}, \qquad
    y_{obs} = \sqrt{-2 \ln \mathrm{CL}_s(\mu)} \quad\text{(observed)} $$
 
 both curves are nearly straight in mu, and the expected limits lie where
-$\sqrt{q_A} = N + \Phi^{-1}(1 - \alpha\,\Phi(N))$ (arXiv:1007.1727, eq. 87 with CLs). Slopes
+$\sqrt{q_A} = N + \Phi^{-1}(1 - \alpha\,\Phi(N))$ (arXiv:1007.1727, section 4.3, with CLs). Slopes
 come from the envelope theorem, so that cubic Hermite interpolation finds most roots in two
 or three evaluations.
 
@@ -33,6 +33,7 @@ from jaxlik.inference.workspace_profile import (
     at_bounds,
     attached,
     fit_from,
+    free_block,
 )
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.linear import solve_positive
@@ -241,9 +242,7 @@ def _tangent(
 ) -> tuple[Float[Array, " parameter"], Scalar]:
     """Slope of the fitted parameters in mu, and curvature of the profiled -ln L."""
     stays = (model.fixed | at_bounds(model, fit.parameters)).at[poi].set(True)
-    both = stays[:, None] | stays[None, :]
-    matrix = jnp.where(both, 0.0, fit.hessian) + jnp.diag(jnp.where(stays, 1.0, 0.0))
-    slope = -solve_positive(matrix, jnp.where(stays, 0.0, fit.hessian[poi]))
+    slope = -solve_positive(free_block(fit.hessian, stays), jnp.where(stays, 0.0, fit.hessian[poi]))
     slope = jnp.where(jnp.all(jnp.isfinite(slope)), slope, 0.0).at[poi].set(1.0)
     return slope, jnp.sum(fit.hessian[poi] * slope)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.database.records import HistFactoryRecord, SignalCells
+from jaxlik.errors import WorkspaceError
 from jaxlik.inference.workspace_profile import (
     asimov_data,
     attached,
@@ -85,9 +86,9 @@ class WorkspaceLikelihood(AbstractFixedDataModel):
         """Not possible: the regions are some of the bins, and constraints have data of their own.
 
         Raises:
-            NotImplementedError: always; give `HistFactory` other `Data`.
+            WorkspaceError: always; give `HistFactory` other `Data`.
         """
-        raise NotImplementedError(
+        raise WorkspaceError(
             "a workspace has more data than the events of its signal regions; replace "
             "model.data, control regions and auxiliary data included"
         )

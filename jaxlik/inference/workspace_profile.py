@@ -20,7 +20,6 @@ from jaxlik.typing import Array, Bool, Float, Int, Scalar
 CERTIFIED = 1e-6
 """Largest component of the projected gradient of -ln L that a fit may leave."""
 
-
 DISTINCT = 1e-5
 """Certified minima whose -2 ln L differ by more are different ones."""
 
@@ -143,9 +142,7 @@ def _well_known(
     model: HistFactory, fit: WorkspaceFit, held: Bool[Array, " parameter"], norm: Int[Array, ""]
 ) -> Bool[Array, ""]:
     """Whether a normalisation is held, or far above its lower bound for its uncertainty."""
-    stays = held | at_bounds(model, fit.parameters)
-    both = stays[:, None] | stays[None, :]
-    matrix = jnp.where(both, 0.0, fit.hessian) + jnp.diag(jnp.where(stays, 1.0, 0.0))
+    matrix = free_block(fit.hessian, held | at_bounds(model, fit.parameters))
     unit = jnp.zeros(held.shape[0]).at[norm].set(1.0, mode="drop")
     variance = jnp.sum(unit * solve_positive(matrix, unit))
     distance = jnp.sum(unit * (fit.parameters - model.lower))
@@ -215,10 +212,16 @@ def covariance(model: HistFactory, fit: WorkspaceFit) -> Float[Array, "parameter
 
     Zero for fixed parameters and for those a bound holds.
     """
-    held = model.fixed | at_bounds(model, fit.parameters)
-    both = held[:, None] | held[None, :]
-    hessian = jnp.where(both, 0.0, fit.hessian)
-    return jnp.where(both, 0.0, inverse(hessian + jnp.diag(jnp.where(held, 1.0, 0.0))))
+    stays = model.fixed | at_bounds(model, fit.parameters)
+    return inverse(free_block(fit.hessian, stays)) - jnp.diag(jnp.where(stays, 1.0, 0.0))
+
+
+def free_block(
+    hessian: Float[Array, "parameter parameter"], stays: Bool[Array, " parameter"]
+) -> Float[Array, "parameter parameter"]:
+    """A Hessian with the rows and columns of parameters that stay replaced by the unit matrix."""
+    both = stays[:, None] | stays[None, :]
+    return jnp.where(both, jnp.diag(jnp.where(stays, 1.0, 0.0)), hessian)
 
 
 def at_bounds(

@@ -96,6 +96,7 @@ def test_one_program_limits_different_workspaces_side_by_side(workspace_of):
     np.testing.assert_allclose(found.observed, [g["obs"] for g in golden], rtol=1e-8)
     np.testing.assert_allclose(found.expected, [g["exp"] for g in golden], rtol=1e-8)
     assert np.all(np.asarray(found.status._value) == 0)
+    assert np.all(found.evaluations <= 19)
     # A limit is inversely proportional to the signal: Euler's theorem, one model at a time.
     for record, nominal, slope, limit in zip(
         records, models.nominal, slopes, found.observed, strict=True

@@ -8,7 +8,7 @@ import pytest
 from shared_shapes import SMALL
 
 from jaxlik.database.workspace_signal import flatten_with_signal
-from jaxlik.errors import Status
+from jaxlik.errors import Status, WorkspaceError
 from jaxlik.inference.limits import find_upper_limit, upper_limit
 from jaxlik.inference.mle import fit_mu
 from jaxlik.inference.profile import likelihood_pair, profile, profiled_twice_nll_fn
@@ -109,7 +109,7 @@ def test_it_adds_to_other_likelihoods(model, signal):
 
 
 def test_other_data_are_refused(model):
-    with pytest.raises(NotImplementedError, match="auxiliary data"):
+    with pytest.raises(WorkspaceError, match="auxiliary data"):
         model.with_observed(model.observed)
 
 
