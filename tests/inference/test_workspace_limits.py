@@ -51,7 +51,7 @@ def check_slopes(record, seed=0):
     run = lambda step: limits_along(model, poi, cells, direction, jnp.asarray(step))  # noqa: E731
     values, slopes, status = run(0.0)
     assert bool(status == Status.success), record.name
-    step = 2e-3
+    step = 2e-5  # short: second derivatives jump where a nuisance passes zero (code 0)
     near, far = (run(k * step)[0] - run(-k * step)[0] for k in (1, 2))
     differences = (8 * near - far) / (12 * step)
     np.testing.assert_allclose(
@@ -69,7 +69,7 @@ def test_limits_have_the_slopes_of_finite_differences(name, workspace_of):
 @pytest.mark.reference
 @pytest.mark.slow
 def test_limits_of_every_workspace_have_the_slopes_of_finite_differences(every_workspace):
-    assert len(every_workspace) >= 26
+    assert len(every_workspace) == 26
     for seed, (name, document) in enumerate(every_workspace.items()):
         check_slopes(flatten_workspace(with_synthetic_signal(document), name=name), seed)
 
