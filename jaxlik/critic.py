@@ -16,6 +16,7 @@ from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.compaction import pack
 from jaxlik.yields.efficiency import EfficiencyYields
+from jaxlik.yields.neural import NeuralYields
 from jaxlik.yields.signals import LimitEntries
 
 MAX_DISTANCE = 0.2
@@ -87,7 +88,7 @@ class LimitTable(eqx.Module):
 def cluster(
     entries: LimitEntries,
     table: LimitTable,
-    yields: EfficiencyYields,
+    yields: EfficiencyYields | NeuralYields,
     *,
     num_groups: int = 64,
     num_members: int = 8,
@@ -233,7 +234,10 @@ def _closest(
 
 
 def _merge_close(
-    state: _State, limit: Int[Array, " group"], table: LimitTable, yields: EfficiencyYields
+    state: _State,
+    limit: Int[Array, " group"],
+    table: LimitTable,
+    yields: EfficiencyYields | NeuralYields,
 ) -> _State:
     """Merge until no pair is close; which pairs merge is decided without gradients."""
     groups, members = state.weight.shape
@@ -299,7 +303,7 @@ def _differentiable(
     assignment: Int[Array, "group member"],
     limit: Int[Array, " group"],
     table: LimitTable,
-    yields: EfficiencyYields,
+    yields: EfficiencyYields | NeuralYields,
 ) -> _State:
     """The same clusters with gradients: weights and coordinates summed by assignment."""
     members = state.weight.shape[1]
@@ -320,7 +324,7 @@ def _differentiable(
 
 
 def _look_up(
-    yields: EfficiencyYields,
+    yields: EfficiencyYields | NeuralYields,
     grid: Int[Array, " limit"],
     offset: Int[Array, " limit"],
     limit: Int[Array, " group"],

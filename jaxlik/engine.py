@@ -30,6 +30,7 @@ from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.compression import Gaps
 from jaxlik.yields.efficiency import EfficiencyYields
+from jaxlik.yields.neural import NeuralYields
 from jaxlik.yields.signals import Signals
 
 NODES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 1.0)
@@ -57,7 +58,7 @@ class Engine(eqx.Module):
 
     space: ModelSpace
     cross_sections: CrossSections
-    yields: EfficiencyYields
+    yields: EfficiencyYields | NeuralYields
     limits: LimitTable
     regions: Regions
     joint: tuple[JointModels, ...]

@@ -8,7 +8,6 @@ never loaded.
 
 import base64
 import binascii
-import hashlib
 import io
 import json
 import shutil
@@ -17,12 +16,12 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxlik.database.archive import describe, digest, own_version, write_archive
 from jaxlik.database.documents import header_from, records_document, result_from
 from jaxlik.database.locator import LocatorArrays
 from jaxlik.database.records import MapHeader, MapRecord, NetworkRecord, Result, WorkspaceRecord
@@ -102,7 +101,7 @@ class Snapshot:
             DatabaseError: an array was changed or damaged.
         """
         for name, entry in self.manifest["arrays"].items():
-            found = _digest(self.array(name))
+            found = digest(self.array(name))
             if found != entry["sha256"]:
                 raise DatabaseError(
                     f"{self.path}: array {name!r} has digest {found[:12]}, the manifest says "
@@ -256,16 +255,13 @@ def write_snapshot(
         "schema": SCHEMA,
         "database_version": database_version,
         "database_sha256": database_sha256,
-        "jaxlik_version": _own_version(),
+        "jaxlik_version": own_version(),
         "channels": scalars,
         "num_results": len(results),
         "num_maps": len(maps),
         "num_networks": len(networks),
         "analyses": [_summary(result) for result in results],
-        "arrays": {
-            name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": _digest(a)}
-            for name, a in arrays.items()
-        },
+        "arrays": describe(arrays),
         **(notes or {}),
     }
     documents = {
@@ -280,7 +276,7 @@ def write_snapshot(
         ]
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
-        _write_file(path, arrays, documents)
+        write_archive(path, arrays, documents)
     else:
         _write_folder(path, arrays, documents)
     return open_snapshot(path)
@@ -298,34 +294,6 @@ def _write_folder(path: Path, arrays: dict[str, np.ndarray], documents: dict[str
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_file(path: Path, arrays: dict[str, np.ndarray], documents: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            archive.writestr(_stamp(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_LZMA)
-        for name, document in documents.items():
-            archive.writestr(_stamp(name), json.dumps(document), zipfile.ZIP_LZMA)
-    temporary.replace(path)
-
-
-def _stamp(name: str) -> zipfile.ZipInfo:
-    """A member without time stamp, so that equal content gives equal files."""
-    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def _own_version() -> str:
-    try:
-        return version("jaxlik")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from jaxlik.combination.overlap import Candidate, overlap_of
 from jaxlik.critic import LimitTable
 from jaxlik.database.records import CovarianceRecord, Result
 from jaxlik.database.snapshot import Snapshot
+from jaxlik.database.surrogate_file import SurrogateFile
 from jaxlik.database.table import ChannelTable
 from jaxlik.engine import Engine
 from jaxlik.errors import ConfigError
@@ -20,6 +21,7 @@ from jaxlik.statmodels.bank import make_banks
 from jaxlik.statmodels.build import build
 from jaxlik.yields.buckets import DEFAULT_BUCKETS, Buckets
 from jaxlik.yields.build import RegionAxis, build_yields, region_axis
+from jaxlik.yields.build_neural import build_neural_yields
 
 MODES = ("default", "protomodels")
 
@@ -32,6 +34,7 @@ def build_engine(
     settings: Settings | None = None,
     buckets: Buckets = DEFAULT_BUCKETS,
     limit_likelihoods: bool = True,
+    surrogate: SurrogateFile | None = None,
 ) -> tuple[Engine, Labels]:
     """Assemble the engine for a snapshot.
 
@@ -45,12 +48,15 @@ def build_engine(
         buckets: Sizes of the packed tables.
         limit_likelihoods: In mode ``protomodels``, whether upper-limit results with
             expected limits enter combinations (they did in 2020, not in 2024).
+        surrogate: Trained networks to take efficiencies from, instead of the maps of
+            the snapshot.
 
     Returns:
         The engine, and the names on its axes.
 
     Raises:
         ConfigError: unknown mode.
+        DatabaseError: the networks are those of another database.
     """
     if mode not in MODES:
         raise ConfigError(f"mode is {mode!r}, wanted one of {MODES}")
@@ -70,7 +76,11 @@ def build_engine(
     engine = Engine(
         space=space,
         cross_sections=reference_cross_sections(space),
-        yields=build_yields(snapshot, space, axis, table),
+        yields=(
+            build_yields(snapshot, space, axis, table)
+            if surrogate is None
+            else build_neural_yields(surrogate, snapshot, space, axis, table)
+        ),
         limits=_limit_table(snapshot, axis, limit_results),
         regions=_regions(snapshot, results, axis),
         joint=_joint_models(results, axis),

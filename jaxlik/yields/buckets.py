@@ -17,6 +17,8 @@ class Buckets(NamedTuple):
         entries: Maps at these places: regions and upper limits.
         off_plane: Entries off the plane of their grid with a value.
         families: Sites that hold compressed cascades seen uncompressed elsewhere.
+        network_places: Sites times the networks that know their topology.
+        network_entries: Regions of these networks, where the sites lie in their domains.
         limits: Entries that are upper limits.
         groups: Upper-limit maps with a prediction.
         members: Distinct topologies in one of them.
@@ -31,6 +33,8 @@ class Buckets(NamedTuple):
     entries: int = 768
     off_plane: int = 128
     families: int = 4
+    network_places: int = 192
+    network_entries: int = 640
     limits: int = 112
     groups: int = 64
     members: int = 6

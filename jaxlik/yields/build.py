@@ -140,12 +140,12 @@ def build_yields(
         grid_size=jnp.asarray(np.diff(starts) - (3 - dimension)),
         values=jnp.asarray(snapshot.array("values")),
         luminosity=jnp.asarray([luminosity[folder] for folder, _ in axis.regions]),
+        constant_slots=jnp.asarray([PROMPT_COORDINATE, 0.0]),
     )
     channels = Channels.from_table(
         table, np.asarray(space.channel_parent), np.asarray(space.channel_daughter)
     )
-    slots = jnp.asarray([PROMPT_COORDINATE, 0.0])
-    return EfficiencyYields(channels, load_grids(snapshot), maps, slots)
+    return EfficiencyYields(channels, load_grids(snapshot), maps)
 
 
 def _region_of(header: MapHeader, numbers: dict, missing: int) -> int:

@@ -18,9 +18,7 @@ from jaxlik.yields.compaction import Expanded, expand, pack
 from jaxlik.yields.compression import Gaps
 from jaxlik.yields.interpolation import MAX_EXTRAPOLATION_ERROR, Grids, locate
 from jaxlik.yields.signals import Entries, LimitEntries, Maps, Places, Sightings, Signals
-
-MIN_EFFICIENCY = 1e-14
-"""Efficiencies below this count as none (SModelS)."""
+from jaxlik.yields.sums import MIN_EFFICIENCY, cross_sections
 
 
 class EfficiencyYields(eqx.Module):
@@ -29,8 +27,6 @@ class EfficiencyYields(eqx.Module):
     channels: Channels
     grids: Grids
     maps: Maps
-    constant_slots: Float[Array, " 2"]
-    """Coordinates of the slots behind the six nodes: prompt width, stable width."""
 
     def __call__(
         self,
@@ -53,18 +49,19 @@ class EfficiencyYields(eqx.Module):
             buckets: Static sizes of the packed tables.
         """
         sites = self.channels.sites(
-            masses,
-            branching_ratios,
-            production,
-            gaps,
-            minimum_weight,
-            buckets,
+            masses, branching_ratios, production, gaps, minimum_weight, buckets
         )
+        return self.at_sites(masses, sites, buckets)
+
+    def at_sites(
+        self, masses: Float[Array, " particle"], sites: Sites, buckets: Buckets
+    ) -> Signals:
+        """What the maps say at the sites of one model point."""
         label = self.channels.site_class[sites.packed.index]
         first, last = self.maps.class_start[label], self.maps.class_start[label + 1]
         places = self._places(masses, sites, expand(first, last, sites.packed.live, buckets.places))
         entries = self._entries(sites, places, buckets)
-        cross_section = self._cross_sections(sites, places, entries, buckets.families)
+        cross_section = cross_sections(self.maps, sites, places.site, entries, buckets.families)
         limits, num_limits = self._limits(sites, places, entries, buckets.limits)
         nothing = jnp.zeros_like(places.count)
         demand = jnp.stack(
@@ -75,6 +72,8 @@ class EfficiencyYields(eqx.Module):
                 entries.count,
                 entries.num_off_plane,
                 sites.num_families,
+                nothing,
+                nothing,
                 num_limits,
                 nothing,
                 nothing,
@@ -90,27 +89,11 @@ class EfficiencyYields(eqx.Module):
         )
         return Signals(cross_section, events, limits, sightings, demand, status)
 
-    def coordinates(
-        self, masses: Float[Array, " particle"], nodes: Int[Array, " 6"], match: Int[Array, ""]
-    ) -> Float[Array, " 6"]:
-        """Flat coordinates of a site in the axes of a match.
-
-        Of two possible orders of the branches the one with the larger
-        coordinates, compared one after the other, is taken (SModelS).
-        """
-        padded = jnp.concatenate([masses, jnp.zeros(1, masses.dtype)])
-        slots = jnp.concatenate([padded[nodes], self.constant_slots])
-        one = slots[self.maps.match_coordinates[match]]
-        other = slots[self.maps.match_swapped[match]]
-        different = one != other
-        at = jnp.argmax(different)
-        return jnp.where(other[at] > one[at], other, one)
-
     def _places(self, masses: Float[Array, " particle"], sites: Sites, wanted: Expanded) -> Places:
         nodes = self.channels.site_nodes[sites.packed.index[wanted.row]]
         target = self.maps.match_target[wanted.item]
         grid = self.maps.target_grid[target]
-        flat = jax.vmap(self.coordinates, (None, 0, 0))(masses, nodes, wanted.item)
+        flat = jax.vmap(self.maps.coordinates, (None, 0, 0))(masses, nodes, wanted.item)
         rotated = jax.vmap(self.grids.rotate)(grid, flat)
         point = jax.vmap(self.grids.in_plane)(grid, rotated)
         off_plane = jax.vmap(self.grids.is_off_plane)(grid, rotated)
@@ -186,28 +169,6 @@ class EfficiencyYields(eqx.Module):
             entries.count,
             num_off_plane,
         )
-
-    def _cross_sections(
-        self, sites: Sites, places: Places, entries: Entries, num_families: int
-    ) -> Float[Array, " region"]:
-        """Cross section times efficiency of each region [fb]."""
-        num_regions = self.maps.luminosity.shape[0]
-        seen = entries.live & (entries.value >= MIN_EFFICIENCY)
-        # Upper limits have no region: their number lies behind the last one.
-        region = jnp.where(seen, self.maps.entry_region[entries.number], num_regions)
-        share = jnp.where(seen, entries.weight * entries.value, 0.0)
-        site = places.site[entries.place]
-        # The factor of a constraint plays no role in the choice (SModelS).
-        factor = self.maps.target_factor[entries.target]
-        counts = _once_per_family(
-            jax.lax.stop_gradient(share / factor),
-            region,
-            sites.family[site],
-            sites.compressed[site],
-            (num_regions, num_families),
-        )
-        share = jnp.where(counts, share, 0.0)
-        return jnp.zeros_like(self.maps.luminosity).at[region].add(share, mode="drop")
 
     def _limits(
         self, sites: Sites, places: Places, entries: Entries, size: int
@@ -345,29 +306,6 @@ class EfficiencyYields(eqx.Module):
         target = jnp.where(chosen.live, index, value.shape[0])
         fallback = jnp.where(off_plane, 0.0, value)
         return fallback.at[target].set(kept, mode="drop"), chosen.count
-
-
-def _once_per_family(
-    share: Float[Array, " entry"],
-    region: Int[Array, " entry"],
-    family: Int[Array, " entry"],
-    compressed: Bool[Array, " entry"],
-    shape: tuple[int, int],
-) -> Bool[Array, " entry"]:
-    """Which entries count: of a compressed cascade and its originals, in each region.
-
-    The compressed one if it is the largest, else the originals (SModelS, which walks
-    through topologies in order of weight and drops those related to one it has).
-    """
-    num_regions, num_families = shape
-    beyond = num_regions * num_families
-    inside = (family >= 0) & (region < num_regions)
-    slot = jnp.where(inside, region * num_families + family, beyond)
-    nothing = jnp.zeros(beyond, share.dtype)
-    whole = nothing.at[jnp.where(compressed, slot, beyond)].add(share, mode="drop")
-    apart = nothing.at[jnp.where(compressed, beyond, slot)].max(share, mode="drop")
-    whole, apart = (a.at[slot].get(mode="fill", fill_value=0.0) for a in (whole, apart))
-    return ~inside | jnp.where(compressed, whole >= apart, share > whole)
 
 
 def _six_digits(value: Float[Array, " entry"]) -> Float[Array, " entry"]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from jaxlik.errors import Status
 from jaxlik.typing import Array, Bool, Float, Int
@@ -134,6 +135,8 @@ class Maps(eqx.Module):
         grid_size: Number of vertices of each grid, apexes excluded.
         values: All maps; efficiencies, or limits [fb].
         luminosity: Of each region [1/fb].
+        constant_slots: Coordinates of the slots behind the six nodes: prompt width,
+            stable width.
     """
 
     class_start: Int[Array, " class_bounds"]
@@ -151,3 +154,20 @@ class Maps(eqx.Module):
     grid_size: Int[Array, " grid"]
     values: Float[Array, " value"]
     luminosity: Float[Array, " region"]
+    constant_slots: Float[Array, " 2"]
+
+    def coordinates(
+        self, masses: Float[Array, " particle"], nodes: Int[Array, " 6"], match: Int[Array, ""]
+    ) -> Float[Array, " 6"]:
+        """Flat coordinates of a site in the axes of a match.
+
+        Of two possible orders of the branches the one with the larger
+        coordinates, compared one after the other, is taken (SModelS).
+        """
+        padded = jnp.concatenate([masses, jnp.zeros(1, masses.dtype)])
+        slots = jnp.concatenate([padded[nodes], self.constant_slots])
+        one = slots[self.match_coordinates[match]]
+        other = slots[self.match_swapped[match]]
+        different = one != other
+        at = jnp.argmax(different)
+        return jnp.where(other[at] > one[at], other, one)

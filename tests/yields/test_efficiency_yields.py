@@ -16,7 +16,7 @@ from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.compression import Gaps
 
 N1, N2, C1, STOP, SQUARK = 1000022, 1000023, 1000024, 1000006, 1000001
-BUCKETS = Buckets().holding([40, 64, 4, 60, 40, 250, 3000, 600, 8, 100, 40, 8])
+BUCKETS = Buckets().holding([40, 64, 4, 60, 40, 250, 3000, 600, 8, 0, 0, 100, 40, 8])
 MODELS = {
     "squark, stop": {
         "masses": {N1: 163.0, SQUARK: 735.0, STOP: 1166.0},
@@ -224,7 +224,7 @@ def test_large_enough_buckets_do_not_matter(predict, compiled, embedded_yields, 
 
 
 def test_buckets_hold_what_was_demanded():
-    demand = [10, 70, 5, 100, 50, 300, 900, 20, 9, 115, 70, 3]
+    demand = [10, 70, 5, 100, 50, 300, 900, 20, 9, 200, 700, 115, 70, 3]
     grown = Buckets().holding(demand)
     assert all(
         size >= 1.25 * need or size >= need for size, need in zip(grown, demand, strict=True)
