@@ -65,56 +65,82 @@ def _heights(engine: Engine, predictions, mu):
     return jax.vmap(lambda p, m: engine.log_ratios(p, m[None])[0][0])(predictions, mu)
 
 
-def score_all(engine: Engine, points: list[ModelPoint], mu=None, members=None) -> dict[str, Any]:
-    """K, r and the likelihoods of given combinations, for all models."""
-    rows: dict[str, list] = {k: [] for k in ("K", "r", "r_max", "log_likelihood", "mu", "members")}
-    rows["ok"], rows["demand"], rows["content"] = [], [], []
+def score_all(
+    engine: Engine, points: list[ModelPoint], given: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """K, r and the likelihood of the best combination, for all models.
+
+    Args:
+        engine: With exact or learned yields.
+        points: Models.
+        given: From an earlier call: its combinations, mu and regions are taken for the
+            likelihoods; ``same_regions`` is the likelihood with its regions as well.
+    """
+    rows: dict[str, list] = {}
     for start in tqdm(range(0, len(points), CHUNK), desc="scoring"):
         some = points[start : start + CHUNK]
         padded = some + [some[-1]] * (CHUNK - len(some))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+
+        def here(name: str, own: Any, start: int = start, some: list = some) -> Any:
+            if given is None:
+                return own
+            values = given[name][start : start + len(some)]
+            rest = np.repeat(values[-1:], CHUNK - len(some), axis=0)
+            return jnp.asarray(np.concatenate([values, rest]))
+
         found = _evaluate(engine, stacked)
-        at = found.mu_hat if mu is None else jnp.resize(mu[start : start + CHUNK], CHUNK)
-        who = found.members
-        if members is not None:
-            who = jnp.asarray(np.resize(members[start : start + CHUNK], who.shape))
-        gains = _heights(engine, found.prediction, at)
-        total = 0.5 * jnp.sum(jnp.where(who, gains, 0.0), axis=1)
         prediction = found.prediction
-        for name, value in (
-            ("K", found.score),
-            ("r", prediction.r_region),
-            ("r_max", prediction.r_max),
-            ("log_likelihood", total),
-            ("mu", at),
-            ("members", who),
-            ("ok", jax.vmap(lambda s: s == Status.success)(found.status)),
-            ("demand", prediction.signals.demand),
-        ):
-            rows[name].append(np.asarray(value)[: len(some)])
-    return {name: np.concatenate(values) for name, values in rows.items() if values}
+        mu, members = here("mu", found.mu_hat), here("members", found.members)
+        same = prediction._replace(
+            region=here("region", prediction.region),
+            region_live=here("region_live", prediction.region_live),
+        )
+        heights = [
+            0.5 * jnp.sum(jnp.where(members, _heights(engine, p, mu), 0.0), axis=1)
+            for p in (prediction, same)
+        ]
+        for name, value in {
+            "K": found.score,
+            "r": prediction.r_region,
+            "r_max": prediction.r_max,
+            "log_likelihood": heights[0],
+            "same_regions": heights[1],
+            "mu": mu,
+            "members": members,
+            "region": prediction.region,
+            "region_live": prediction.region_live,
+            "ok": jax.vmap(lambda s: s == Status.success)(found.status),
+            "demand": prediction.signals.demand,
+        }.items():
+            rows.setdefault(name, []).append(np.asarray(value)[: len(some)])
+    return {name: np.concatenate(values) for name, values in rows.items()}
 
 
-def compare(exact: dict[str, Any], learned: dict[str, Any]) -> dict[str, Any]:
+def compare(exact: dict[str, np.ndarray], learned: dict[str, np.ndarray]) -> dict[str, Any]:
     """The figures of the gate."""
     both = exact["ok"] & learned["ok"]
     change = np.abs(learned["log_likelihood"] - exact["log_likelihood"])[both]
+    same = np.abs(learned["same_regions"] - exact["log_likelihood"])[both]
+    moved = (learned["region"] != exact["region"]) & exact["members"][:, : exact["region"].shape[1]]
     r = exact["r"][both]
-    relative = np.abs(learned["r"][both] - r)[r > SMALL_R] / r[r > SMALL_R]
+    loud = (r > SMALL_R) & (learned["region"] == exact["region"])[both]
+    relative = np.abs(learned["r"][both] - r)[loud] / r[loud]
     top, other = exact["r_max"][both], learned["r_max"][both]
-    flips = ((top > 1) != (other > 1)) & (np.abs(top - 1) > 0.1)
-    near = ((top > 1) != (other > 1)) & (np.abs(top - 1) <= 0.1)
+    crossed = (top > 1) != (other > 1)
+    seen = top > SMALL_R
     k = np.abs(learned["K"] - exact["K"])[both]
-    k = k[np.isfinite(k)]
     return {
         "models": int(both.sum()),
         "overflow": int((~both).sum()),
+        "delta_log_likelihood_same_regions": _quantiles(same),
         "delta_log_likelihood": _quantiles(change),
-        "relative_r": _quantiles(relative),
-        "relative_r_max": _quantiles(np.abs(other / np.where(top > 0, top, 1) - 1)[top > SMALL_R]),
-        "flips": int(flips.sum()),
-        "flips_near_one": int(near.sum()),
-        "delta_K": _quantiles(k),
+        "models_with_another_region": int(moved[both].any(axis=1).sum()),
+        "relative_r_max": _quantiles(np.abs(other[seen] / top[seen] - 1)),
+        "relative_r_of_results": _quantiles(relative),
+        "flips": int((crossed & (np.abs(top - 1) > 0.1)).sum()),
+        "flips_near_one": int((crossed & (np.abs(top - 1) <= 0.1)).sum()),
+        "delta_K": _quantiles(k[np.isfinite(k)]),
     }
 
 
@@ -139,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     learned, _ = build_engine(snapshot, surrogate=open_surrogate(options.networks))
     points = walked_models(exact, options.models, options.steps, options.seed)
     true = score_all(exact, points)
-    guess = score_all(learned, points, mu=true["mu"], members=true["members"])
+    guess = score_all(learned, points, true)
     result = compare(true, guess)
     text = json.dumps(result, indent=1)
     print(text)

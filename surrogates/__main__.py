@@ -107,6 +107,7 @@ def run(arguments: Train | Validate | Export) -> int:
         JaxlikError: bad input.
     """
     from jaxlik.database.compile import load_database
+    from jaxlik.database.snapshot import HULLS_ONLY
     from jaxlik.fit.runtime import prepare, terminable
     from surrogates.maps import read_map_sets
     from surrogates.run import Run
@@ -117,6 +118,11 @@ def run(arguments: Train | Validate | Export) -> int:
     prepare(quiet=arguments.quiet)
     with terminable():
         snapshot = load_database(arguments.database, quiet=arguments.quiet)
+        if snapshot.manifest.get(HULLS_ONLY):
+            raise ConfigError(
+                f"{arguments.database}: holds efficiency maps only as hulls, nothing to learn; "
+                "give a SModelS database"
+            )
         sets = read_map_sets(snapshot, arguments.only)
         if not sets:
             raise ConfigError(
@@ -178,7 +184,8 @@ def summary_text(found: dict, width: int) -> str:
         [name, f"{100 * share:.0f} %", f"{100 * well[name]:.0f} %" if name in well else "-"]
         for name, share in found["met"].items()
     ]
-    rows.append(["A6 coverage of 90 % bands", f"{100 * found['coverage']:.1f} %", ""])
+    if found["held_out_values"]:
+        rows.append(["A6 coverage of 90 % bands", f"{100 * found['coverage']:.1f} %", ""])
     header = [
         f"target ({found['sets']} networks)",
         f"met by ({found['tested']} tested)",

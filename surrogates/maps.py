@@ -9,11 +9,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from jaxlik.database.embed import grid_points
 from jaxlik.database.snapshot import Snapshot
-from jaxlik.database.thinning import principal_coordinates
+from jaxlik.database.thinning import hull_corners, principal_coordinates
 
 TRAIN, STOP, CALIBRATE, TEST = range(4)
 """What a node is used for: fitting, early stopping, conformal bands, the tables."""
@@ -25,7 +24,7 @@ WIDE = 2.0
 """Simplices this many times larger than the median one are gaps of a grid. They are
 filled with one point per median volume."""
 
-GAP_SHARE = 2.0
+GAP_SHARE = 1.0
 """Points in gaps at most, relative to the nodes of all grids."""
 
 MIN_NODES = 40
@@ -108,7 +107,7 @@ def _read(snapshot: Snapshot, numbers: list[int], bounds: np.ndarray) -> MapSet:
     kinds = tuple(kind for _, kind in first.coordinates)
     fixed = np.zeros(len(nodes), bool)
     for at in rows.values():
-        fixed[at[on_hull(nodes[at])]] = True
+        fixed[at[hull_corners(principal_coordinates(nodes[at]))]] = True
     use = _uses(f"{first.folder}:{first.txname}", fixed)
     between, between_values = [np.zeros((0, 6))], [np.zeros((0, len(headers)))]
     most = int(GAP_SHARE * len(nodes) / len(rows))
@@ -162,14 +161,6 @@ def _gaps(
     chance = volume[wide] / volume[wide].sum()
     chosen = rng.choice(np.flatnonzero(wide), count, p=chance)
     return simplices[chosen], rng.dirichlet(np.ones(dimension + 1), count)
-
-
-def on_hull(nodes: np.ndarray) -> np.ndarray:
-    """Numbers of the nodes that span the convex hull."""
-    rotated = principal_coordinates(nodes)
-    if len(nodes) < 4 or rotated.shape[1] < 2:
-        return np.unique([rotated[:, :1].argmin(), rotated[:, :1].argmax()])
-    return ConvexHull(rotated).vertices
 
 
 def _uses(name: str, fixed: np.ndarray) -> np.ndarray:

@@ -21,12 +21,12 @@ class Recipe:
     """
 
     width: int = 48
-    steps: int = 6000
+    steps: int = 8000
     batch: int = 256
     rate: float = 3e-3
-    decay: float = 0.1
+    decay: float = 0.03
     every: int = 250
-    patience: int = 8
+    patience: int = 10
     seed: int = 1
 
     def check(self) -> None:

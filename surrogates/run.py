@@ -29,13 +29,14 @@ def groups_of(sets: list[MapSet]) -> Iterator[tuple[list[MapSet], int, int]]:
     by_size: dict[tuple[int, int], list[MapSet]] = defaultdict(list)
     for maps in sets:
         nodes, regions = len(maps.nodes) + len(maps.between), len(maps.regions)
-        by_size[_next_power(nodes, 64), _next_power(regions, 1)].append(maps)
+        by_size[next_power(nodes, 64), next_power(regions, 1)].append(maps)
     for (nodes, regions), members in sorted(by_size.items()):
         for first in range(0, len(members), GROUP):
             yield members[first : first + GROUP], nodes, regions
 
 
-def _next_power(count: int, least: int) -> int:
+def next_power(count: int, least: int) -> int:
+    """The least size times a power of two that holds a count."""
     size = least
     while size < count:
         size *= 2

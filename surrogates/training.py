@@ -146,7 +146,7 @@ def _optimiser(recipe: Recipe) -> optax.GradientTransformation:
 def scaled_values(network: Networks, inputs: Float[Array, "node 6"]) -> Float[Array, "node region"]:
     """Efficiencies over the scale of each map, of one network."""
     hidden = network.trunk.hidden(inputs)
-    return jax.nn.softplus(hidden @ network.heads.weight.T + network.heads.bias)
+    return jax.nn.softplus(hidden @ network.heads.weight.T + network.heads.bias[None])
 
 
 def loss_of(
@@ -156,7 +156,7 @@ def loss_of(
     value = scaled_values(network, data.inputs[rows])
     square = (jnp.sqrt(value + OFFSET) - data.root[rows]) ** 2 * data.known[rows]
     regions = jnp.sum(square) / jnp.maximum(jnp.sum(data.known[rows]), 1.0)
-    total = jnp.log(jnp.sum(value * scale, axis=1) + 1e-12)
+    total = jnp.log(jnp.sum(value * scale[None], axis=1) + 1e-12)
     known = data.total_known[rows]
     # Far off at the start: the square of a bounded difference.
     sums = jnp.sum(known * jnp.minimum((total - data.total[rows]) ** 2, 1.0)) / rows.shape[0]

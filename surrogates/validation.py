@@ -13,7 +13,8 @@ from scipy.interpolate import LinearNDInterpolator
 
 from jaxlik.database.thinning import principal_coordinates
 from surrogates.maps import CALIBRATE, STOP, TEST, TRAIN, MapSet
-from surrogates.training import OFFSET, Networks, scaled_values
+from surrogates.run import next_power
+from surrogates.training import OFFSET, Heads, Networks, scaled_values
 
 LEVEL = 0.9
 """Nominal coverage of the bands."""
@@ -26,6 +27,9 @@ SMALLEST = 1e-3
 
 SUM_RELEVANT = 0.01
 """Sums over regions count where they exceed this share of the largest."""
+
+
+_compiled = jax.jit(scaled_values)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,14 @@ class Closure:
 
 def predictions(maps: MapSet, network: Networks) -> np.ndarray:
     """Efficiencies at all nodes, ``node map``."""
-    scaled = np.asarray(jax.jit(scaled_values)(network, jnp.asarray(maps.nodes)), np.float64)
-    return scaled * maps.scale
+    nodes, regions = len(maps.nodes), len(maps.regions)
+    # Few shapes, so that little is compiled.
+    rows = np.resize(np.arange(nodes), next_power(nodes, 64))
+    more = next_power(regions, 1) - regions
+    weight, bias = network.heads
+    heads = Heads(jnp.pad(weight, ((0, more), (0, 0))), jnp.pad(bias, (0, more)))
+    found = _compiled(network._replace(heads=heads), jnp.asarray(maps.nodes[rows]))
+    return np.asarray(found, np.float64)[:nodes, :regions] * maps.scale
 
 
 def conformal_bands(maps: MapSet, predicted: np.ndarray) -> np.ndarray:

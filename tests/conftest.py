@@ -12,7 +12,7 @@ import pytest
 
 from jaxlik.compilation import compile_short
 from jaxlik.database.compile import cache_folder, load_database
-from jaxlik.database.snapshot import Snapshot
+from jaxlik.database.snapshot import Snapshot, open_snapshot
 
 compile_short()
 jax.config.update("jax_enable_x64", True)
@@ -28,6 +28,12 @@ def reference_folder() -> Path | None:
     given = os.environ.get("JAXLIK_REFERENCE")
     folder = Path(given) if given else ROOT.parent / "shared"
     return folder if (folder / "golden").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def thinned() -> Snapshot:
+    """Results of database 3.0.0 with efficiency and upper-limit maps on fewer grid points."""
+    return open_snapshot(ROOT / "tests" / "data" / "thinned.npz")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
 """From a full database to the small snapshot that ships with the package.
 
 Run as ``python -m jaxlik.database.embed DATABASE TARGET``. It takes published
-numbers (counts, covariances, maps on fewer grid points) with their references,
+numbers (counts, covariances, limits on fewer grid points) with their references,
 no files of the database: HistFactory workspaces and neural networks stay out, their
-regions are single counts.
+regions are single counts. Of efficiency maps it keeps the hull of the grid and the
+largest value: enough to match topologies; the efficiencies come from trained networks.
+With ``--analyses`` it takes some results only, with ``--efficiencies`` their efficiency
+maps too, on fewer grid points.
 """
 
 import argparse
@@ -24,33 +27,20 @@ from jaxlik.database.compile import load_database
 from jaxlik.database.grids import triangulate
 from jaxlik.database.locator import build_locator
 from jaxlik.database.records import Grid, MapHeader, MapRecord, Result
-from jaxlik.database.snapshot import Snapshot, write_snapshot
-from jaxlik.database.thinning import error_scale, interpolate, principal_coordinates, thin
+from jaxlik.database.snapshot import HULLS_ONLY, Snapshot, write_snapshot
+from jaxlik.database.thinning import (
+    error_scale,
+    hull_corners,
+    interpolate,
+    principal_coordinates,
+    thin,
+)
 from jaxlik.errors import DatabaseError
 from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import protomodel_space
 from jaxlik.precision import enable_x64
 
 logger = logging.getLogger(__name__)
-
-ANALYSES = tuple(
-    """
-    ATLAS-SUSY-2013-02-eff ATLAS-SUSY-2013-05-eff ATLAS-SUSY-2013-09-eff ATLAS-SUSY-2013-11-eff
-    ATLAS-SUSY-2013-12-eff ATLAS-SUSY-2013-15-eff CMS-SUS-13-011-eff CMS-SUS-13-012-eff
-    CMS-SUS-13-013-eff
-    ATLAS-SUSY-2016-07-eff ATLAS-SUSY-2016-16-eff ATLAS-SUSY-2016-24-eff ATLAS-SUSY-2017-03-eff
-    ATLAS-SUSY-2018-05-ewk-eff ATLAS-SUSY-2018-06-eff ATLAS-SUSY-2018-12-eff ATLAS-SUSY-2018-41-eff
-    ATLAS-SUSY-2019-02-eff
-    CMS-SUS-16-033-eff CMS-SUS-16-039-agg CMS-SUS-16-048-ma5 CMS-SUS-16-050-agg CMS-SUS-19-006-agg
-    CMS-SUS-20-004-eff CMS-SUS-21-002-eff
-    ATLAS-SUSY-2013-11 CMS-SUS-13-006 CMS-SUS-13-012
-    ATLAS-SUSY-2018-06 ATLAS-SUSY-2018-16 ATLAS-SUSY-2018-32 ATLAS-SUSY-2019-09
-    CMS-SUS-16-033 CMS-SUS-16-036 CMS-SUS-16-050 CMS-SUS-16-051 CMS-SUS-17-009 CMS-SUS-19-006
-    CMS-SUS-20-001
-    """.split()
-)
-"""Results to embed: those behind the published high score (JHEP 03 (2021) 207) and its
-critic, then electroweak, slepton and third-generation searches at 8 and 13 TeV."""
 
 POINT_LIMITS = {1: 200, 2: 400, 3: 600}
 """Grid points kept at most, by dimension; the hull is kept whole in any case."""
@@ -110,7 +100,8 @@ def embed(
     database: Snapshot,
     target: Path,
     *,
-    analyses: Sequence[str] = ANALYSES,
+    analyses: Sequence[str] = (),
+    efficiencies: bool = False,
     quiet: bool = False,
 ) -> tuple[Snapshot, list[ThinningReport]]:
     """Write a thinned subset of a database as one file.
@@ -118,7 +109,9 @@ def embed(
     Args:
         database: Full database, compiled for the protomodel pool.
         target: File to write, ``.npz``.
-        analyses: Folders of the results to take.
+        analyses: Folders of the results to take; by default all that name an arXiv
+            number or a DOI.
+        efficiencies: Keep efficiency maps, on fewer grid points, instead of their hulls.
         quiet: No progress bar.
 
     Returns:
@@ -129,9 +122,14 @@ def embed(
     """
     from jaxlik.database.topologies import build_channel_table  # SModelS is slow to import
 
+    analyses = analyses or [r.provenance.folder for r in database.results if _is_citable(r)]
     results = [_facts(database, folder) for folder in analyses]
     groups = _groups(database, set(analyses))
     maps, grids, reports = [], [], []
+    if not efficiencies:
+        learned = [index for g in groups if g.quantity == "efficiency" for index in g.maps]
+        maps, grids = _hulls(database, learned)
+        groups = [group for group in groups if group.quantity != "efficiency"]
     for group in tqdm(groups, desc="thinning maps", unit="topology", disable=quiet):
         records, grid, report = _thin_group(database, group, len(grids))
         maps += records
@@ -148,9 +146,36 @@ def embed(
         channels=table,
         database_version=f"{database.version}-embedded",
         database_sha256=database.sha256,
-        notes={"embedded": _notes(database, results, reports)},
+        notes={
+            HULLS_ONLY: not efficiencies,
+            "embedded": _notes(database, results, reports, efficiencies=efficiencies),
+        },
     )
     return snapshot, reports
+
+
+def _is_citable(result: Result) -> bool:
+    return bool(result.provenance.arxiv or result.provenance.doi)
+
+
+def _hulls(database: Snapshot, numbers: Sequence[int]) -> tuple[list[MapRecord], list[Grid]]:
+    """Efficiency maps reduced to the corners of their grids and their largest value."""
+    maps, place = [], {}
+    for number in sorted(numbers):
+        header = database.maps[number]
+        largest = _map_values(database, header).max()
+        if largest <= 0:
+            continue
+        if header.grid not in place:
+            full = grid_points(database, header.grid)[:, : len(header.coordinates)]
+            frame = principal_coordinates(full)
+            corners = hull_corners(frame)
+            grid = triangulate(full[corners], f"{header.folder}: {header.txname}")
+            place[header.grid] = (len(place), grid)
+        position, grid = place[header.grid]
+        values = np.full(len(grid.points), float(largest))
+        maps.append(_record(header, position, round_bits(values, SIGNIFICANT_BITS)))
+    return maps, [grid for _, grid in place.values()]
 
 
 def _facts(database: Snapshot, folder: str) -> Result:
@@ -158,7 +183,7 @@ def _facts(database: Snapshot, folder: str) -> Result:
     if not found:
         raise DatabaseError(f"{database.path}: has no result {folder!r}; it cannot be embedded")
     (result,) = found
-    if not (result.provenance.arxiv or result.provenance.doi):
+    if not _is_citable(result):
         raise DatabaseError(f"{folder}: names neither arXiv number nor DOI; do not embed it")
     kept = ("lastUpdate", "supersedes", "supersededBy", "type")
     tags = {name: value for name, value in result.tags.items() if name in kept}
@@ -320,14 +345,19 @@ def round_bits(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _notes(
-    database: Snapshot, results: Iterable[Result], reports: list[ThinningReport]
+    database: Snapshot,
+    results: Iterable[Result],
+    reports: list[ThinningReport],
+    *,
+    efficiencies: bool,
 ) -> dict[str, Any]:
     return {
         "made_from": f"SModelS database {database.version}",
         "made_with": "python -m jaxlik.database.embed",
         "content": (
-            "published numbers: event counts, covariances, efficiency and upper-limit maps on "
-            "fewer grid points; all signal regions are kept; HistFactory workspaces are left out"
+            "published numbers: event counts, covariances, upper-limit maps on fewer grid points, "
+            + ("efficiency maps on fewer grid points; " if efficiencies else "hulls of grids; ")
+            + "all signal regions are kept; HistFactory workspaces are left out"
         ),
         "sources": {
             r.provenance.folder: {"arxiv": r.provenance.arxiv, "doi": r.provenance.doi}
@@ -352,9 +382,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("database", help="SModelS database or snapshot")
     parser.add_argument("target", type=Path, help="file to write (.npz)")
+    parser.add_argument("--analyses", nargs="+", default=(), help="results to take; default all")
+    parser.add_argument(
+        "--efficiencies", action="store_true", help="keep efficiency maps on fewer grid points"
+    )
     options = parser.parse_args(arguments)
     enable_x64()
-    snapshot, reports = embed(load_database(options.database), options.target)
+    snapshot, reports = embed(
+        load_database(options.database),
+        options.target,
+        analyses=options.analyses,
+        efficiencies=options.efficiencies,
+    )
     write = sys.stdout.write
     columns = ("result", "topology", "maps", "before", "after", "median", "95 %")
     write("{:28} {:16} {:>5} {:>7} {:>6} {:>7} {:>7}\n".format(*columns))

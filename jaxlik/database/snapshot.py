@@ -32,6 +32,8 @@ MANIFEST = "manifest.json"
 RECORDS = "records.json"
 DOCUMENTS = "workspaces.json"
 NETWORKS = "networks.json"
+HULLS_ONLY = "hulls_only"
+"""Key of the manifest: efficiency maps are reduced to the hulls of their grids."""
 
 
 class Snapshot:

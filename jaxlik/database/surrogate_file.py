@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ def write_surrogate(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_archive(path, ordered, {MANIFEST: full})
     return SurrogateFile(path, full, ordered)
+
+
+def shipped_surrogate() -> Path:
+    """The networks that come with the package."""
+    return Path(str(resources.files("jaxlik"))) / "data" / "networks.npz"
 
 
 def open_surrogate(path: Path) -> SurrogateFile:

@@ -29,6 +29,17 @@ def principal_coordinates(coordinates: np.ndarray, zero: float = 1e-4) -> np.nda
     return rotated[:, np.abs(rotated).max(axis=0) > zero]
 
 
+def hull_corners(points: np.ndarray) -> np.ndarray:
+    """Numbers of the points that span the convex hull.
+
+    Args:
+        points: Principal coordinates, ``point dimension``.
+    """
+    if points.shape[1] < 2:
+        return np.unique([points[:, :1].argmin(), points[:, :1].argmax()])
+    return np.sort(ConvexHull(points).vertices)
+
+
 def error_scale(values: np.ndarray, sensitive: np.ndarray | None = None) -> np.ndarray:
     """What errors of ``point map`` values are relative to.
 

@@ -27,6 +27,8 @@ from jaxlik.errors import ConfigError
 
 Mode = Literal["default", "protomodels"]
 
+Yields = Literal["auto", "exact", "networks"]
+
 Config = TypeVar("Config")
 
 
@@ -108,6 +110,9 @@ class EngineConfig:
         min_sensitivity: Expected 2 ln(L(1)/L(0)) a result needs to take part (mode default).
         limit_likelihoods: Let upper-limit results with expected limits take part in
             combinations (mode protomodels), as in 2020.
+        yields: Efficiencies from the published maps (exact), from trained networks, or
+            (auto) from the maps where the database holds them.
+        networks: File of trained networks; those of the package by default.
     """
 
     threshold: float = 1.3
@@ -115,6 +120,8 @@ class EngineConfig:
     minimum_weight: float = 0.02
     min_sensitivity: float = 0.25
     limit_likelihoods: bool = True
+    yields: Yields = "auto"
+    networks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -168,12 +175,16 @@ def check_config(config: FitConfig) -> None:
     _check_walk(config.search)
     for item in fields(EngineConfig):
         value = getattr(config.engine, item.name)
-        if isinstance(value, bool):
+        if isinstance(value, bool | str | Path | None):
             continue
         if not math.isfinite(value) or value < 0 or (item.name == "threshold" and value == 0):
             raise ConfigError(f"{item.name} is {value:g}, wanted a finite positive number")
-    if config.mode not in get_args(Mode):
-        raise ConfigError(f"mode is {config.mode!r}, wanted one of {', '.join(get_args(Mode))}")
+    for name, value, choices in (
+        ("mode", config.mode, get_args(Mode)),
+        ("yields", config.engine.yields, get_args(Yields)),
+    ):
+        if value not in choices:
+            raise ConfigError(f"{name} is {value!r}, wanted one of {', '.join(choices)}")
     if not str(config.database):
         raise ConfigError("database is empty, wanted a path or the word 'embedded'")
 

@@ -98,8 +98,25 @@ def _headline(model: Mapping[str, Any]) -> str:
     if model.get("r_max") is not None:
         line += f", {r_max_text(model['r_max'])}"
         line += " (critic's bound)" if model.get("at_bound") else ""
+    if model.get("networks"):
+        line += "\n" + _networks_line(model["networks"])
     if model.get("complete") is False:
         line += "\nA table was too small for this model: its numbers are incomplete."
+    return line
+
+
+def _networks_line(networks: Mapping[str, Any]) -> str:
+    """What learned yields say of a model, with their bands."""
+    level = f"{100 * networks['level']:.0f} % bands"
+    if networks["exact"]:
+        text = f"K = {networks['K']:.2f} ± {networks['K_band']:.2f}"
+        r = f", {r_max_text(networks['r_max'])}" if networks["r_max"] > 0 else ""
+        line = f"Exact yields above; the networks that found it say {text}{r}"
+    else:
+        line = f"Yields from networks: K ± {networks['K_band']:.2f}"
+    line += f", r_max ± {100 * networks['r_band']:.1f} % ({level})"
+    if networks["fading"]:
+        line += f"\n{networks['fading']} topologies lie in the rim of a grid, where maps end."
     return line
 
 
@@ -260,8 +277,22 @@ def models_table(models: Sequence[Mapping[str, Any]], width: int) -> str:
     for position, model in enumerate(models, start=1):
         content = ", ".join(f"{p['name']} {p['mass']:.0f}" for p in model["particles"].values())
         z = model.get("Z")
-        rows.append([str(position), f"{model['K']:.2f}", "-" if z is None else f"{z:.2f}", content])
-    return table(["no.", "K", "Z", "particles and masses [GeV]"], rows, ">>>|", width)
+        row = [str(position), f"{model['K']:.2f}", "-" if z is None else f"{z:.2f}"]
+        rows.append([*row, *_networks_cells(model), content])
+    exact = bool(models and models[0].get("networks", {}).get("exact"))
+    names = ["K (exact)", "Z", "K (networks)"] if exact else ["K", "Z"]
+    if models and models[0].get("networks"):
+        names.append("90 % band")
+    align = ">" * (1 + len(names)) + "|"
+    return table(["no.", *names, "particles and masses [GeV]"], rows, align, width)
+
+
+def _networks_cells(model: Mapping[str, Any]) -> list[str]:
+    networks = model.get("networks")
+    if not networks:
+        return []
+    own = [f"{networks['K']:.2f}"] if networks["exact"] else []
+    return [*own, f"± {networks['K_band']:.2f}"]
 
 
 def number(value: float | None) -> str:

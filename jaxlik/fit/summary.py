@@ -27,6 +27,10 @@ signals and r-values are multiplied by it, so that the written model has mu = 1.
                       sensitive combination of ``analyses``}
 ``contributions``     {``particles``: {pid: {``K``, ``loss``}}, ``analyses``: {analysis:
                       {``K``, ``loss``}}}: K without each, and how much that is less
+``networks``          only where learned yields took part: what they say (``K``, ``Z``,
+                      ``r_max``), half widths of their 90 % bands (``K_band``, ``r_band``
+                      relative to r_max), topologies in the rim of a grid (``fading``), and
+                      whether all other numbers are ``exact``
 ===================== ============================================================
 
 ``type`` is ``efficiency_map`` (events of one region), ``combined`` (joint likelihood:

@@ -7,9 +7,10 @@ import numpy as np
 
 from jaxlik.database.locator import LocatorArrays
 from jaxlik.database.records import MapHeader
-from jaxlik.database.snapshot import Snapshot
+from jaxlik.database.snapshot import HULLS_ONLY, Snapshot
 from jaxlik.database.table import ChannelTable
 from jaxlik.database.text_format import PROMPT_COORDINATE
+from jaxlik.errors import DatabaseError
 from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.channels import Channels
 from jaxlik.yields.efficiency import EfficiencyYields
@@ -89,7 +90,12 @@ def region_axis(snapshot: Snapshot) -> RegionAxis:
 
 
 def build_yields(
-    snapshot: Snapshot, space: ModelSpace, axis: RegionAxis, table: ChannelTable | None = None
+    snapshot: Snapshot,
+    space: ModelSpace,
+    axis: RegionAxis,
+    table: ChannelTable | None = None,
+    *,
+    limits_only: bool = False,
 ) -> EfficiencyYields:
     """Exact yields of all results of a snapshot.
 
@@ -98,7 +104,17 @@ def build_yields(
         space: Particles, channels, production modes.
         axis: From `region_axis`.
         table: Channel table of the space; the snapshot's own by default.
+        limits_only: Only upper-limit maps will be asked.
+
+    Raises:
+        DatabaseError: the snapshot holds no efficiencies.
+        ValueError: the table is that of another space.
     """
+    if snapshot.manifest.get(HULLS_ONLY) and not limits_only:
+        raise DatabaseError(
+            f"{snapshot.path}: holds efficiency maps only as hulls; take yields from trained "
+            "networks, or give a full database"
+        )
     table = table or load_table(snapshot)
     expected = (table.num_particles, table.num_channels, table.num_productions)
     found = (space.num_particles, space.num_channels, space.num_productions)

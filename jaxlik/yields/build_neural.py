@@ -60,8 +60,9 @@ def build_neural_yields(
         heads[entry] = surrogate.heads[key]
     arrays = surrogate.arrays
     domain = arrays["head.domain"][heads[first]]
-    exact = build_yields(snapshot, space, axis, _only(table, ~is_network))
-    other = build_yields(snapshot, space, axis, _only(table, is_network)).maps
+    limits, networks = _only(table, ~is_network), _only(table, is_network)
+    exact = build_yields(snapshot, space, axis, limits, limits_only=True)
+    other = build_yields(snapshot, space, axis, networks, limits_only=True).maps
     # Arrays that both share are stored once.
     maps = eqx.tree_at(lambda m: m.values, other, exact.maps.values)
     names = Heads._fields

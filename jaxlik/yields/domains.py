@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 
 from jaxlik.typing import Array, Bool, Float, Int
 
-EDGE = 0.01
+EDGE = 0.003
 """Width of the fading rim outside a hull, of the extent of the hull across it."""
 
 REACH_FADE = (0.8, 1.25)
@@ -68,7 +68,7 @@ def project(
         flat: Masses [GeV] and scaled widths.
     """
     rotated = jnp.einsum("pi,pij->pj", flat - domains.centre[domain], domains.rotation[domain])
-    in_plane = jnp.arange(6) < domains.dimension[domain][:, None]
+    in_plane = jnp.arange(6)[None] < domains.dimension[domain][:, None]
     point = jnp.where(in_plane, rotated, 0.0)[:, :3]
     square = jnp.sum(jnp.where(in_plane, 0.0, rotated) ** 2, axis=1)
     distance = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)

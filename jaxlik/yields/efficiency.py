@@ -87,7 +87,8 @@ class EfficiencyYields(eqx.Module):
             places.target,
             places.live & ~self._is_limit(places.target),
         )
-        return Signals(cross_section, events, limits, sightings, demand, status)
+        fading = jnp.zeros((), jnp.int32)
+        return Signals(cross_section, events, limits, sightings, demand, fading, status)
 
     def _places(self, masses: Float[Array, " particle"], sites: Sites, wanted: Expanded) -> Places:
         nodes = self.channels.site_nodes[sites.packed.index[wanted.row]]

@@ -106,7 +106,8 @@ class NeuralYields(eqx.Module):
         status = Status.where(jnp.any(demand > sizes), Status.overflow, Status.success)  # type: ignore[reportAttributeAccessIssue]
         sightings = Sightings(sites.packed.index[places.row], target, live)
         events = cross_section * self.maps.luminosity
-        return Signals(cross_section, events, limits.limits, sightings, demand, status)
+        fading = jnp.sum(live & ~seen.inside).astype(jnp.int32)
+        return Signals(cross_section, events, limits.limits, sightings, demand, fading, status)
 
     def _entries(
         self,

@@ -105,6 +105,7 @@ class Signals(NamedTuple):
         sightings: Topologies behind the efficiency-map predictions.
         demand: Size each bucket needs, in the order of `Buckets`; the critic, which
             groups the limits, fills in the last two.
+        fading: Learned yields: topologies in the rim around a grid. 0 for exact ones.
         status: ``overflow`` where the buckets were too small.
     """
 
@@ -113,6 +114,7 @@ class Signals(NamedTuple):
     limits: LimitEntries
     sightings: Sightings
     demand: Int[Array, " bucket"]
+    fading: Int[Array, ""]
     status: Status  # type: ignore[reportInvalidTypeForm]
 
 

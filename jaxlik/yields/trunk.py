@@ -27,11 +27,11 @@ class Features(NamedTuple):
     mean: Float[Array, " input"]
     scale: Float[Array, " input"]
 
-    def __call__(self, flat: Float[Array, "*point 6"]) -> Float[Array, "*point input"]:
+    def __call__(self, flat: Float[Array, "point 6"]) -> Float[Array, "point input"]:
         """Features of points; single precision."""
         raw = flat @ self.direction.T
-        bent = jnp.where(self.curved > 0, jnp.arcsinh(raw), raw)
-        return ((bent - self.mean) * self.scale).astype(jnp.float32)
+        bent = jnp.where(self.curved[None] > 0, jnp.arcsinh(raw), raw)
+        return ((bent - self.mean[None]) * self.scale[None]).astype(jnp.float32)
 
 
 class Weights(NamedTuple):
@@ -54,9 +54,9 @@ class Trunk(NamedTuple):
     def hidden(self, flat: Float[Array, "point 6"]) -> Float[Array, "point width"]:
         """Last hidden layer."""
         w = self.weights
-        x = jax.nn.silu(self.features(flat) @ w.first.T + w.first_bias)
-        x = jax.nn.silu(x @ w.second.T + w.second_bias)
-        return jax.nn.silu(x @ w.third.T + w.third_bias)
+        x = jax.nn.silu(self.features(flat) @ w.first.T + w.first_bias[None])
+        x = jax.nn.silu(x @ w.second.T + w.second_bias[None])
+        return jax.nn.silu(x @ w.third.T + w.third_bias[None])
 
 
 def initial_trunk(key: Array, nodes: np.ndarray, kinds: tuple[str, ...], width: int) -> Trunk:

@@ -1,8 +1,7 @@
-"""One compiled engine on the embedded snapshot, shared by all tests of the command line."""
+"""One compiled engine on a thinned snapshot, shared by all tests of the command line."""
 
 import pytest
 
-from jaxlik.database.compile import load_database
 from jaxlik.fit.assemble import build_engine
 from jaxlik.fit.inspection import inspect
 from jaxlik.physics.model import point_from_dict
@@ -11,16 +10,15 @@ LBP, SQUARK, STOP = 1000022, 1000001, 1000006
 
 
 @pytest.fixture(scope="session")
-def embedded():
+def assembled(thinned):
     """Snapshot, engine and labels, as `commands.build.load` returns them."""
-    snapshot = load_database("embedded")
-    return snapshot, *build_engine(snapshot)
+    return thinned, *build_engine(thinned)
 
 
 @pytest.fixture(scope="session")
-def winner(embedded):
+def winner(assembled):
     """The winner of arXiv:2012.12246: squark, stop and LBP."""
-    space = embedded[1].space
+    space = assembled[1].space
     return point_from_dict(
         space,
         {
@@ -32,18 +30,18 @@ def winner(embedded):
 
 
 @pytest.fixture(scope="session")
-def inspection(embedded, winner):
-    _, engine, labels = embedded
+def inspection(assembled, winner):
+    _, engine, labels = assembled
     return inspect(engine, labels, winner)
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path, embedded):
+def quick(monkeypatch, tmp_path, assembled):
     """Commands in this process, with the shared engine and no global settings."""
     from jaxlik.fit import runtime
     from jaxlik.fit.commands import build
 
-    monkeypatch.setattr(build, "load", lambda config, console: embedded)
+    monkeypatch.setattr(build, "load", lambda config, console: assembled)
     monkeypatch.setattr(runtime, "prepare", lambda **options: None)
     monkeypatch.setenv("JAXLIK_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

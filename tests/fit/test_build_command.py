@@ -18,14 +18,14 @@ def state_arrays(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, embedded):
+def finished(tmp_path_factory, assembled):
     """A run of 20 steps that nobody disturbed."""
     from jaxlik.fit import runtime
     from jaxlik.fit.commands import build
 
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "load", lambda config, console: embedded)
+        patch.setattr(build, "load", lambda config, console: assembled)
         patch.setattr(runtime, "prepare", lambda **options: None)
         code = main(["build", *TINY, "--output", str(folder), "--quiet"])
     assert code == 0
@@ -90,11 +90,11 @@ def test_the_summary_follows_its_schema(finished):
     assert len(read_lines(finished / "models.jsonl")) == len(scores)
 
 
-def test_the_models_read_back_as_protomodels(finished, embedded):
+def test_the_models_read_back_as_protomodels(finished, assembled):
     from jaxlik.physics.protomodels import read_protomodels
 
     summary = json.loads((finished / "summary.json").read_text())
-    models = read_protomodels(finished / "models.dict", embedded[1].space)
+    models = read_protomodels(finished / "models.dict", assembled[1].space)
     assert [model.meta["K"] for model in models] == [model["K"] for model in summary["best"]]
 
 

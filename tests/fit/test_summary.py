@@ -17,8 +17,8 @@ MEMBER_KEYS = set("analysis region observed background background_error signal t
 
 
 @pytest.fixture(scope="module")
-def document(embedded, inspection):
-    snapshot, engine, labels = embedded
+def document(assembled, inspection):
+    snapshot, engine, labels = assembled
     topologies = TopologyNames(snapshot)(inspection.evaluation)
     parts = {"particles": {1000001: {"K": 1.0, "loss": 1.5}}, "analyses": {}}
     return summary.model_document(
@@ -61,14 +61,14 @@ def test_r_values_are_sorted_and_name_their_topologies(document):
     assert limit["r"] / document["mu_hat"] == pytest.approx(1.2985, rel=0.05)
 
 
-def test_joint_likelihoods_are_listed_with_sums(embedded, inspection):
-    _, engine, labels = embedded
+def test_joint_likelihoods_are_listed_with_sums(assembled, inspection):
+    _, engine, labels = assembled
     joint = summary.joint_positions(engine)
     number, (bank, position) = next(iter(joint.items()))
     row = summary._joint_numbers(labels, inspection, bank, position)
     record = next(
         r.covariance
-        for r in embedded[0].results
+        for r in assembled[0].results
         if r.provenance.folder == labels.candidates[number].folder
     )
     assert row["num_regions"] == len(record.region_ids)
@@ -78,8 +78,8 @@ def test_joint_likelihoods_are_listed_with_sums(embedded, inspection):
     assert row["best_region"]["signal"] <= row["signal"]
 
 
-def test_the_scan_passes_through_the_best_point(embedded, inspection):
-    curves = scan(embedded[1], inspection)
+def test_the_scan_passes_through_the_best_point(assembled, inspection):
+    curves = scan(assembled[1], inspection)
     total = curves.log_ratios[:, inspection.members].sum(axis=1)
     middle = len(curves.mu) // 2
     assert curves.mu[middle] == pytest.approx(inspection.mu_hat)

@@ -1,4 +1,4 @@
-"""The toy score, and the embedded engine compiled once."""
+"""The toy score, and an engine compiled once."""
 
 import pytest
 from toy_target import ToyTarget
@@ -17,9 +17,8 @@ def toy(space) -> ToyTarget:
 
 
 @pytest.fixture(scope="session")
-def embedded():
-    """Engine and labels of the embedded snapshot."""
-    from jaxlik.database.compile import load_database
+def assembled(thinned):
+    """Engine and labels of a thinned snapshot, with exact yields."""
     from jaxlik.fit.assemble import build_engine
 
-    return build_engine(load_database("embedded"))
+    return build_engine(thinned)

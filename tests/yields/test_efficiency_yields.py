@@ -1,4 +1,4 @@
-"""Yields of the embedded snapshot: shapes, gradients, batches, buckets."""
+"""Yields of a thinned snapshot: shapes, gradients, batches, buckets."""
 
 import equinox as eqx
 import jax
@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlik.database.compile import open_embedded
 from jaxlik.database.retable import channel_table
 from jaxlik.errors import Status
 from jaxlik.physics.cross_sections import reference_cross_sections
@@ -39,18 +38,13 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    return open_embedded()
+def regions(thinned):
+    return region_axis(thinned)
 
 
 @pytest.fixture(scope="module")
-def regions(embedded):
-    return region_axis(embedded)
-
-
-@pytest.fixture(scope="module")
-def embedded_yields(embedded, pool, regions):
-    return build_yields(embedded, pool, regions)
+def yields(thinned, pool, regions):
+    return build_yields(thinned, pool, regions)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +83,9 @@ def leaves(point):
     return point.masses, point.branching_ratios, point.signal_strengths, point.active
 
 
-def test_all_models_share_one_trace(compiled, embedded_yields, points, regions):
+def test_all_models_share_one_trace(compiled, yields, points, regions):
     for point in points.values():
-        signals = compiled(embedded_yields, *leaves(point))
+        signals = compiled(yields, *leaves(point))
         assert bool(signals.status == Status.success)
         events = np.asarray(signals.events)
         assert events.shape == (len(regions.regions),)
@@ -99,64 +93,64 @@ def test_all_models_share_one_trace(compiled, embedded_yields, points, regions):
         assert (events > 0).sum() > 20
 
 
-def test_events_are_luminosity_times_cross_section(compiled, embedded_yields, points, embedded):
-    signals = compiled(embedded_yields, *leaves(points["electroweak"]))
+def test_events_are_luminosity_times_cross_section(compiled, yields, points, thinned):
+    signals = compiled(yields, *leaves(points["electroweak"]))
     luminosity = np.concatenate(
         [
             np.full(len(r.counting.region_ids), r.provenance.luminosity)
-            for r in embedded.results
+            for r in thinned.results
             if r.counting is not None
         ]
     )
     np.testing.assert_allclose(signals.events, signals.cross_section * luminosity, rtol=1e-14)
 
 
-def test_yields_are_linear_in_signal_strengths(compiled, embedded_yields, points):
+def test_yields_are_linear_in_signal_strengths(compiled, yields, points):
     """The weight cut aside: no cascade of this model is near it."""
     masses, fractions, strengths, active = leaves(points["squark, stop"])
-    once = compiled(embedded_yields, masses, fractions, strengths, active)
-    twice = compiled(embedded_yields, masses, fractions, 2 * strengths, active)
+    once = compiled(yields, masses, fractions, strengths, active)
+    twice = compiled(yields, masses, fractions, 2 * strengths, active)
     np.testing.assert_allclose(twice.events, 2 * once.events, rtol=1e-12)
 
 
-def test_the_published_winner_fills_its_regions(compiled, embedded_yields, points, regions):
+def test_the_published_winner_fills_its_regions(compiled, yields, points, regions):
     """Signals of Table 3 of arXiv:2012.12246 to 20 per cent: maps and release differ."""
-    signals = compiled(embedded_yields, *leaves(points["squark, stop"]))
+    signals = compiled(yields, *leaves(points["squark, stop"]))
     events = dict(zip(regions.regions, np.asarray(signals.events), strict=True))
     assert events["ATLAS-SUSY-2016-07-eff", "2j_Meff_1200"] == pytest.approx(44.2, rel=0.2)
     assert events["ATLAS-SUSY-2016-16-eff", "tN_high"] == pytest.approx(3.93, rel=0.2)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_batches_equal_single_models(name, predict, compiled, embedded_yields, points, pool):
+def test_batches_equal_single_models(name, predict, compiled, yields, points, pool):
     masses, fractions, strengths, active = leaves(points[name])
     factors = jnp.asarray([1.0, 1.01, 0.99])
     batch = eqx.filter_jit(
         lambda y, m, f, s, a: jax.vmap(lambda mass: predict(y, mass, f, s, a))(m)
-    )(embedded_yields, factors[:, None] * masses[None], fractions, strengths, active)
+    )(yields, factors[:, None] * masses[None], fractions, strengths, active)
     for i, factor in enumerate(factors):
-        single = compiled(embedded_yields, factor * masses, fractions, strengths, active)
+        single = compiled(yields, factor * masses, fractions, strengths, active)
         np.testing.assert_allclose(batch.events[i], single.events, rtol=1e-12)
         np.testing.assert_array_equal(batch.demand[i], single.demand)
 
 
-def test_absent_particles_change_nothing(compiled, embedded_yields, points, pool):
+def test_absent_particles_change_nothing(compiled, yields, points, pool):
     masses, fractions, strengths, active = leaves(points["electroweak"])
     moved = jnp.where(active, masses, 1.37 * masses)
     filled = jnp.where(active[pool.channel_parent], fractions, 0.3)
-    one = compiled(embedded_yields, masses, fractions, strengths, active)
-    other = compiled(embedded_yields, moved, filled, strengths, active)
+    one = compiled(yields, masses, fractions, strengths, active)
+    other = compiled(yields, moved, filled, strengths, active)
     np.testing.assert_array_equal(one.events, other.events)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_agree_with_finite_differences(name, predict, embedded_yields, points, pool):
+def test_gradients_agree_with_finite_differences(name, predict, yields, points, pool):
     """Along one random direction, where no face or cut lies between the two ends."""
     point = points[name]
     rng = np.random.default_rng(3)
     active = np.asarray(point.active)
     direction = jnp.asarray(np.where(active, rng.normal(size=len(active)), 0.0))
-    weights = jnp.asarray(rng.uniform(size=len(predict_shape(embedded_yields))))
+    weights = jnp.asarray(rng.uniform(size=len(predict_shape(yields))))
 
     @eqx.filter_jit
     def total(yields, masses, strengths):
@@ -164,13 +158,11 @@ def test_gradients_agree_with_finite_differences(name, predict, embedded_yields,
         return jnp.sum(weights * signals.events)
 
     def along(step):
-        return float(
-            total(embedded_yields, point.masses + step * direction, point.signal_strengths)
-        )
+        return float(total(yields, point.masses + step * direction, point.signal_strengths))
 
     slope = float(
         jnp.vdot(
-            jax.grad(lambda m: total(embedded_yields, m, point.signal_strengths))(point.masses),
+            jax.grad(lambda m: total(yields, m, point.signal_strengths))(point.masses),
             direction,
         )
     )
@@ -180,7 +172,7 @@ def test_gradients_agree_with_finite_differences(name, predict, embedded_yields,
         numeric = (along(step) - along(-step)) / (2 * step)
         errors.append(abs(numeric - slope) / abs(slope))
     assert min(errors) < 1e-5
-    strengths = jax.grad(lambda s: total(embedded_yields, point.masses, s))(point.signal_strengths)
+    strengths = jax.grad(lambda s: total(yields, point.masses, s))(point.signal_strengths)
     assert np.isfinite(np.asarray(strengths)).all()
     linear = float(jnp.vdot(strengths, point.signal_strengths))
     assert linear == pytest.approx(along(0.0), rel=1e-10)
@@ -190,11 +182,11 @@ def predict_shape(yields):
     return yields.maps.luminosity
 
 
-def test_gradients_are_finite_for_absent_particles(predict, embedded_yields, points):
+def test_gradients_are_finite_for_absent_particles(predict, yields, points):
     point = points["compressed"]
 
     def total(masses, fractions, strengths):
-        return predict(embedded_yields, masses, fractions, strengths, point.active).events.sum()
+        return predict(yields, masses, fractions, strengths, point.active).events.sum()
 
     gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(
         point.masses, point.branching_ratios, point.signal_strengths
@@ -207,19 +199,19 @@ def test_gradients_are_finite_for_absent_particles(predict, embedded_yields, poi
 @pytest.mark.parametrize(
     "field", ["branches", "feeds", "rows", "sites", "places", "entries", "limits"]
 )
-def test_small_buckets_are_reported(field, predict, embedded_yields, points):
+def test_small_buckets_are_reported(field, predict, yields, points):
     small = BUCKETS._replace(**{field: 1})
     point = points["electroweak"]
-    signals = eqx.filter_jit(lambda y: predict(y, *leaves(point), buckets=small))(embedded_yields)
+    signals = eqx.filter_jit(lambda y: predict(y, *leaves(point), buckets=small))(yields)
     assert bool(signals.status == Status.overflow)
     assert signals.demand[Buckets._fields.index(field)] > 1
 
 
-def test_large_enough_buckets_do_not_matter(predict, compiled, embedded_yields, points):
+def test_large_enough_buckets_do_not_matter(predict, compiled, yields, points):
     point = points["compressed"]
-    one = compiled(embedded_yields, *leaves(point))
+    one = compiled(yields, *leaves(point))
     exact = Buckets(*[max(int(need), 1) for need in one.demand])
-    other = eqx.filter_jit(lambda y: predict(y, *leaves(point), buckets=exact))(embedded_yields)
+    other = eqx.filter_jit(lambda y: predict(y, *leaves(point), buckets=exact))(yields)
     np.testing.assert_allclose(one.events, other.events, rtol=1e-13)
 
 
@@ -232,11 +224,11 @@ def test_buckets_hold_what_was_demanded():
     assert all(size >= old for size, old in zip(grown, Buckets(), strict=True))
 
 
-def test_spaces_without_soft_decays_work(embedded):
+def test_spaces_without_soft_decays_work(thinned):
     lightest, stop = 1000022, 1000006
     space = make_space((lightest, stop), [(stop, lightest, (6,))], [(-stop, stop)])
-    axis = region_axis(embedded)
-    yields = build_yields(embedded, space, axis, channel_table(embedded, space))
+    axis = region_axis(thinned)
+    yields = build_yields(thinned, space, axis, channel_table(thinned, space))
     assert not np.asarray(yields.channels.channel_soft).any()
     gaps = Gaps(jnp.asarray(5.0), jnp.asarray(1.0))
     signals = eqx.filter_jit(
@@ -252,16 +244,16 @@ def test_spaces_without_soft_decays_work(embedded):
     assert float(signals.events.sum()) > 0
 
 
-def test_another_model_space_is_refused(embedded, regions, pool):
+def test_another_model_space_is_refused(thinned, regions, pool):
     from jaxlik.physics.model import protomodel_space
 
     larger = protomodel_space(extra_productions=[(1000001, 1000002)])
     with pytest.raises(ValueError, match="make one with"):
-        build_yields(embedded, larger, regions)
+        build_yields(thinned, larger, regions)
 
 
-def test_upper_limits_are_met_with_their_cross_section(compiled, embedded_yields, points, regions):
-    signals = compiled(embedded_yields, *leaves(points["squark, stop"]))
+def test_upper_limits_are_met_with_their_cross_section(compiled, yields, points, regions):
+    signals = compiled(yields, *leaves(points["squark, stop"]))
     found = {}
     for limit, weight, value, live in zip(*signals.limits[:1], *signals.limits[2:3],
                                           *signals.limits[4:], strict=True):  # fmt: skip

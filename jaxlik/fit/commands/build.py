@@ -180,15 +180,27 @@ def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments)
 def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels]":
     """Open the database and assemble the engine."""
     from jaxlik.database.compile import load_database
-    from jaxlik.evaluation import Settings
-    from jaxlik.fit.assemble import build_engine
 
     snapshot = load_database(config.database, quiet=console.quiet)
     console.note(
         f"database {snapshot.version}: {len(snapshot.results)} results, {len(snapshot.maps)} maps"
     )
+    surrogate = choose_networks(config.engine, snapshot)
+    if surrogate is not None:
+        console.note(f"yields from {len(surrogate.manifest['networks'])} networks")
+    engine, labels = make_engine(config, snapshot, surrogate)
+    return snapshot, engine, labels
+
+
+def make_engine(
+    config: FitConfig, snapshot: "Snapshot", surrogate: "SurrogateFile | None"
+) -> "tuple[Engine, Labels]":
+    """The engine of a configuration, with learned yields or exact ones."""
+    from jaxlik.evaluation import Settings
+    from jaxlik.fit.assemble import build_engine
+
     numbers = config.engine
-    engine, labels = build_engine(
+    return build_engine(
         snapshot,
         mode=config.mode,
         settings=Settings(
@@ -198,8 +210,26 @@ def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels
             min_sensitivity=numbers.min_sensitivity,
         ),
         limit_likelihoods=numbers.limit_likelihoods,
+        surrogate=surrogate,
     )
-    return snapshot, engine, labels
+
+
+def choose_networks(numbers: EngineConfig, snapshot: "Snapshot") -> "SurrogateFile | None":
+    """The networks that yields are taken from; `None` for exact ones.
+
+    Raises:
+        ConfigError: a file of networks is given beside exact yields.
+        DatabaseError: the file is no good.
+    """
+    from jaxlik.database.snapshot import HULLS_ONLY
+    from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
+
+    if numbers.yields == "exact" and numbers.networks is not None:
+        raise ConfigError("--yields exact takes no --networks; leave one of them out")
+    learned = numbers.yields == "networks" or numbers.networks is not None
+    if not (learned or (numbers.yields == "auto" and snapshot.manifest.get(HULLS_ONLY))):
+        return None
+    return open_surrogate(numbers.networks or shipped_surrogate())
 
 
 def build(
@@ -308,6 +338,7 @@ def _conclude(
 ) -> dict[str, Any]:
     """Score, write and print what was found; a Ctrl-C leaves it as the search saw it."""
     from jaxlik.fit import finish, progress
+    from jaxlik.fit.exact import score_exactly
     from jaxlik.fit.inspection import TopologyNames
     from jaxlik.fit.report import run_report
     from jaxlik.fit.store import INTERRUPTED
@@ -324,6 +355,10 @@ def _conclude(
             found = finish.settle(
                 engine, labels, state.hiscores, trim_fn=None if status == INTERRUPTED else trim
             )
+            scored = score_exactly(
+                engine, labels, found, snapshot, lambda: make_engine(config, snapshot, None)[0]
+            )
+            engine, found = scored.engine, scored.found
             models = finish.documents(
                 engine,
                 labels,
@@ -331,6 +366,7 @@ def _conclude(
                 contributions_fn=None if status == INTERRUPTED else contributions,
                 topologies_fn=TopologyNames(snapshot),
             )
+            models = scored.add_to(models)
             finish.write_dictionaries(run.path / "models.dict", engine.space, found, config.mode)
         best = found[0] if found else None
         finish.write_figures(

@@ -1,4 +1,4 @@
-"""Search, trimming and contributions with the engine of the embedded snapshot."""
+"""Search, trimming and contributions with the engine of a thinned snapshot."""
 
 import dataclasses
 
@@ -23,8 +23,8 @@ CONFIG = SearchConfig(
 
 
 @pytest.fixture(scope="module")
-def engine(embedded):
-    return embedded[0]
+def engine(assembled):
+    return assembled[0]
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,8 @@ def test_trimming_removes_what_is_idle_and_loses_nothing(engine):
     )
 
 
-def test_contributions_name_particles_and_analyses(engine, embedded):
-    labels = embedded[1]
+def test_contributions_name_particles_and_analyses(engine, assembled):
+    labels = assembled[1]
     point = loaded_point(engine.space)
     result = contributions(engine, labels, point)
     assert set(result) == {"K", "particles", "analyses"}

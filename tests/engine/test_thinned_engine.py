@@ -1,4 +1,4 @@
-"""The engine on the embedded snapshot: gradients, batches, one trace, bounds of mu."""
+"""The engine on a thinned snapshot: gradients, batches, one trace, bounds of mu."""
 
 import dataclasses
 
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlik.database.compile import open_embedded
 from jaxlik.errors import Status
 from jaxlik.fit.assemble import build_engine
 from jaxlik.physics.model import point_from_dict
@@ -38,8 +37,8 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return build_engine(open_embedded())[0]
+def engine(thinned):
+    return build_engine(thinned)[0]
 
 
 @pytest.fixture(scope="module")
