@@ -1,4 +1,4 @@
-"""`python -m surrogates train | validate | export`: networks for published maps."""
+"""`python -m surrogates COMMAND`: networks for published maps and tables."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import tyro
 
 from jaxlik.errors import ConfigError, JaxlikError
 from jaxlik.fit.console import Console, terminal_width
+from surrogates.cross_section_command import CrossSections, learn_cross_sections
 from surrogates.recipe import Recipe
 
 PROGRAM = "python -m surrogates"
@@ -71,7 +72,12 @@ class Export:
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
-COMMANDS = {"train": Train, "validate": Validate, "export": Export}
+COMMANDS = {
+    "train": Train,
+    "validate": Validate,
+    "export": Export,
+    "cross-sections": CrossSections,
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -80,7 +86,7 @@ def main(given: Sequence[str] | None = None) -> int:
     console = Console()
     if not words or words[0] in ("-h", "--help"):
         lines = [f"usage: {PROGRAM} COMMAND [options]", "", "commands:"]
-        lines += [f"  {name:<10} {c.__doc__.splitlines()[0]}" for name, c in COMMANDS.items()]  # type: ignore[union-attr]
+        lines += [f"  {name:<14} {c.__doc__.splitlines()[0]}" for name, c in COMMANDS.items()]  # type: ignore[union-attr]
         console.show("\n".join(lines))
         return OK if words else USAGE
     name = words.pop(0)
@@ -100,7 +106,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def run(arguments: Train | Validate | Export) -> int:
+def run(arguments: Train | Validate | Export | CrossSections) -> int:
     """Carry out a command; returns the exit code.
 
     Raises:
@@ -113,6 +119,9 @@ def run(arguments: Train | Validate | Export) -> int:
     from surrogates.run import Run
 
     console = Console(quiet=arguments.quiet)
+    if isinstance(arguments, CrossSections):
+        learn_cross_sections(arguments, console)
+        return OK
     if not isinstance(arguments, Train):
         Run.existing(arguments.run)  # before anything slow
     prepare(quiet=arguments.quiet)
