@@ -1,6 +1,6 @@
 """Physics gate of the surrogate: models of a walk, scored with exact and learned yields.
 
-    python -m benchmarks.surrogate_gate DATABASE NETWORKS [--models 1000] [--json FILE]
+    python -m benchmarks.surrogate_gate DATABASE NETWORKS [--models 1000] [--walk networks]
 
 Target A3: |delta ln L| below 0.1 in the median and 0.5 at 95 %, relative change of r
 below 5 % at 95 %, and no verdict of the critic that changes where |r - 1| > 0.1.
@@ -157,13 +157,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument(
+        "--walk", choices=("exact", "networks"), default="exact", help="yields of the walk"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     prepare(quiet=True, verbose=False)
     snapshot = load_database(options.database)
     exact, _ = build_engine(snapshot)
     learned, _ = build_engine(snapshot, surrogate=open_surrogate(options.networks))
-    points = walked_models(exact, options.models, options.steps, options.seed)
+    walker = exact if options.walk == "exact" else learned
+    points = walked_models(walker, options.models, options.steps, options.seed)
     true = score_all(exact, points)
     guess = score_all(learned, points, true)
     result = compare(true, guess)
