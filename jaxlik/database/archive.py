@@ -3,13 +3,19 @@
 import hashlib
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxlik.errors import DatabaseError
+
+MANIFEST = "manifest.json"
 
 
 def write_archive(
@@ -25,6 +31,47 @@ def write_archive(
         for name, document in documents.items():
             archive.writestr(_stamp(name), json.dumps(document), zipfile.ZIP_LZMA)
     temporary.replace(path)
+
+
+def read_archive(
+    path: Path, schema: str, what: str, remedy: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a file of arrays with a manifest, and compare all digests.
+
+    Args:
+        path: The file.
+        schema: What the manifest has to say under ``schema``.
+        what: Content in words, for errors.
+        remedy: What to do about a bad file.
+
+    Raises:
+        DatabaseError: no such file, another schema, or damage.
+    """
+    if not path.is_file():
+        raise DatabaseError(f"{path}: no such file; wanted {what} (.npz); {remedy}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            if manifest.get("schema") != schema:
+                raise DatabaseError(
+                    f"{path}: schema is {manifest.get('schema')!r}, this jaxlik reads {schema!r}; "
+                    f"{remedy}"
+                )
+            arrays = {
+                name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+                for name in manifest["arrays"]
+            }
+            for name, array in arrays.items():
+                if digest(array) != manifest["arrays"][name]["sha256"]:
+                    raise DatabaseError(f"{path}: array {name!r} is damaged; {remedy}")
+    except DatabaseError:
+        raise
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+        *(AttributeError, KeyError, TypeError, ValueError),
+    ) as error:
+        raise DatabaseError(f"{path}: not a file of {what} ({error})") from error
+    return manifest, arrays
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,5 @@
 """Learned cross sections as a file: arrays and a manifest with source and accuracy."""
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlik.database.archive import describe, digest, own_version, write_archive
+from jaxlik.database.archive import MANIFEST, describe, own_version, read_archive, write_archive
 from jaxlik.errors import DatabaseError
 from jaxlik.physics.learned_cross_sections import LearnedCrossSection, Networks
 from jaxlik.precision import require_x64
 
 SCHEMA = "jaxlik/learned_cross_sections/1"
-MANIFEST = "manifest.json"
 PLAIN = ("is_mass", "low", "high", "exponents", "coefficients", "residual", "band", "facets")
 """Arrays of a process besides those of its networks."""
 
@@ -88,33 +84,10 @@ def open_cross_sections(path: Path) -> dict[str, LearnedCrossSection]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise DatabaseError(
-            f"{path}: no such file; wanted learned cross sections (.npz), made with "
-            "`python -m surrogates cross-sections`"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest.get("schema") != SCHEMA:
-                raise DatabaseError(
-                    f"{path}: schema is {manifest.get('schema')!r}, this jaxlik reads {SCHEMA!r}; "
-                    "make the file again with `python -m surrogates cross-sections`"
-                )
-            arrays = {
-                name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-                for name in manifest["arrays"]
-            }
-            expected = [
-                f"{number}.{name}"
-                for number in range(len(manifest["processes"]))
-                for name in (*PLAIN, *(f"network.{layer}" for layer in Networks._fields))
-            ]
-            for name in expected:
-                if digest(arrays[name]) != manifest["arrays"][name]["sha256"]:
-                    raise DatabaseError(f"{path}: array {name!r} is damaged; make the file again")
-    except DatabaseError:
-        raise
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise DatabaseError(f"{path}: not a file of learned cross sections ({error})") from error
+    remedy = "make it with `python -m surrogates cross-sections`"
+    manifest, arrays = read_archive(path, SCHEMA, "learned cross sections", remedy)
+    for number in range(len(manifest["processes"])):
+        for name in (*PLAIN, *(f"network.{layer}" for layer in Networks._fields)):
+            if f"{number}.{name}" not in arrays:
+                raise DatabaseError(f"{path}: lacks array '{number}.{name}'; {remedy}")
     return manifest, arrays

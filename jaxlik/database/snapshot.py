@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxlik.database.archive import describe, digest, own_version, write_archive
+from jaxlik.database.archive import MANIFEST, describe, digest, own_version, write_archive
 from jaxlik.database.documents import header_from, records_document, result_from
 from jaxlik.database.locator import LocatorArrays
 from jaxlik.database.records import MapHeader, MapRecord, NetworkRecord, Result, WorkspaceRecord
 from jaxlik.errors import DatabaseError
 
 SCHEMA = "jaxlik/snapshot/1"
-MANIFEST = "manifest.json"
 RECORDS = "records.json"
 DOCUMENTS = "workspaces.json"
 NETWORKS = "networks.json"

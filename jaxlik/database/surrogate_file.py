@@ -4,9 +4,6 @@ The file is read as a whole on first use. It holds one network per analysis and
 topology, one head per map, one domain per grid; no published map.
 """
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
@@ -15,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxlik.database.archive import describe, digest, own_version, write_archive
+from jaxlik.database.archive import MANIFEST, describe, own_version, read_archive, write_archive
 from jaxlik.errors import DatabaseError
 
 SCHEMA = "jaxlik/surrogate/1"
-MANIFEST = "manifest.json"
 
 ARRAYS = (
     *"input.direction input.curved input.mean input.scale".split(),
@@ -96,23 +92,10 @@ def open_surrogate(path: Path) -> SurrogateFile:
     Raises:
         DatabaseError: nothing there, no such file, another schema, or damage.
     """
-    if not path.is_file():
-        raise DatabaseError(f"{path}: no such file; wanted trained networks (.npz)")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest.get("schema") != SCHEMA:
-                raise DatabaseError(
-                    f"{path}: schema is {manifest.get('schema')!r}, this jaxlik reads {SCHEMA!r}; "
-                    "export the networks again"
-                )
-            arrays = {
-                name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-                for name in ARRAYS
-            }
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise DatabaseError(f"{path}: not a file of trained networks ({error})") from error
-    for name, array in arrays.items():
-        if digest(array) != manifest["arrays"][name]["sha256"]:
-            raise DatabaseError(f"{path}: array {name!r} is damaged; export the networks again")
+    manifest, arrays = read_archive(
+        path, SCHEMA, "trained networks", "export them with `python -m surrogates export`"
+    )
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise DatabaseError(f"{path}: lacks array {missing[0]!r}; export the networks again")
     return SurrogateFile(path, manifest, arrays)
