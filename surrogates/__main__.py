@@ -1,4 +1,4 @@
-"""`python -m surrogates train | validate | export`: networks for published maps."""
+"""`python -m surrogates train | validate | export | likelihood`: networks for maps and fits."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import tyro
 
 from jaxlik.errors import ConfigError, JaxlikError
 from jaxlik.fit.console import Console, terminal_width
+from surrogates.likelihood_recipe import LikelihoodRecipe
 from surrogates.recipe import Recipe
 
 PROGRAM = "python -m surrogates"
@@ -71,7 +72,30 @@ class Export:
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
-COMMANDS = {"train": Train, "validate": Validate, "export": Export}
+@dataclass(frozen=True)
+class Likelihood:
+    """Learn the profile likelihood of a workspace; a stopped run goes on, labels are kept.
+
+    Attributes:
+        workspace: Workspace without signal (pyhf JSON).
+        run: Folder of the run; made if it is not there.
+        target: File to write (.npz).
+        prefix: Every bin of channels whose names begin so is a signal region.
+        recipe: How the likelihood is learned.
+        quiet: Print only the result.
+    """
+
+    workspace: Annotated[Path, tyro.conf.Positional]
+    run: Path
+    target: Path
+    prefix: str = "SR"
+    recipe: Annotated[LikelihoodRecipe, tyro.conf.arg(name="")] = field(
+        default_factory=LikelihoodRecipe
+    )
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+COMMANDS = {"train": Train, "validate": Validate, "export": Export, "likelihood": Likelihood}
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -96,16 +120,28 @@ def main(given: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return FAILED
     except KeyboardInterrupt:
-        console.error("interrupted; what is trained is kept, the same command goes on")
+        console.error("interrupted; what is finished is kept, the same command goes on")
         return FAILED
 
 
-def run(arguments: Train | Validate | Export) -> int:
+def run(arguments: Train | Validate | Export | Likelihood) -> int:
     """Carry out a command; returns the exit code.
 
     Raises:
         JaxlikError: bad input.
     """
+    if isinstance(arguments, Likelihood):
+        from surrogates.likelihood_command import run_likelihood
+
+        run_likelihood(
+            arguments.workspace,
+            arguments.run,
+            arguments.target,
+            arguments.prefix,
+            arguments.recipe,
+            quiet=arguments.quiet,
+        )
+        return OK
     from jaxlik.database.compile import load_database
     from jaxlik.fit.runtime import prepare, terminable
     from surrogates.maps import read_map_sets

@@ -1,0 +1,135 @@
+"""Learned profile likelihoods as a file: arrays, and a manifest with their validation.
+
+The manifest names the workspace by the SHA-256 of its file, the signal regions in the order
+of the inputs, how labels and networks were made, and the errors found on held-out signals.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxlik.database.archive import describe, digest, own_version, write_archive
+from jaxlik.errors import DatabaseError
+
+SCHEMA = "jaxlik/learned-likelihood/1"
+MANIFEST = "manifest.json"
+
+DATA_SETS = ("observed", "asimov")
+"""What the outputs stand for: the data, and background-only Asimov data fitted to them."""
+
+LAYERS = "first first_bias second second_bias head head_bias".split()
+"""Arrays of the networks; axis ``member`` first, single precision."""
+
+ARRAYS = (
+    *(f"member.{name}" for name in LAYERS),
+    *"scale radius counts nominal twice_nll_background band".split(),
+)
+"""All arrays of a file."""
+
+
+class LearnedFile:
+    """A learned likelihood, as it lies in a file.
+
+    Attributes:
+        path: Where it lies.
+        manifest: Schema, workspace, regions, recipe, validation, versions.
+        arrays: Those of `ARRAYS`.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]):
+        self.path = path
+        self.manifest = manifest
+        self.arrays = arrays
+
+    @property
+    def region_ids(self) -> tuple[str, ...]:
+        """Signal regions, in the order of the inputs."""
+        return tuple(self.manifest["regions"])
+
+    @property
+    def validation(self) -> dict[str, Any]:
+        """Errors on held-out signals."""
+        return self.manifest["validation"]
+
+    def check_workspace(self, content: bytes, name: str) -> None:
+        """Make sure that a workspace is the one whose likelihood was learned.
+
+        Args:
+            content: The file, byte for byte.
+            name: For messages.
+
+        Raises:
+            DatabaseError: it is another one.
+        """
+        wanted, found = self.manifest["workspace"]["sha256"], hashlib.sha256(content).hexdigest()
+        if found != wanted:
+            raise DatabaseError(
+                f"{self.path}: learned from {self.manifest['workspace']['name']} "
+                f"({wanted[:12]}), given is {name} ({found[:12]}); learn this one, or give the "
+                "other"
+            )
+
+
+def write_learned(
+    path: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]
+) -> LearnedFile:
+    """Write a learned likelihood to a file.
+
+    Args:
+        path: Target (``.npz``).
+        arrays: Those of `ARRAYS`.
+        manifest: ``workspace`` (name and sha256), ``regions``, ``recipe``, ``validation``,
+            ``versions``.
+
+    Raises:
+        DatabaseError: the file cannot be written.
+    """
+    ordered = {name: np.asarray(arrays[name]) for name in ARRAYS}
+    full = {
+        "schema": SCHEMA,
+        "jaxlik_version": own_version(),
+        **manifest,
+        "arrays": describe(ordered),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_archive(path, ordered, {MANIFEST: full})
+    except OSError as error:
+        raise DatabaseError(f"{path} cannot be written: {error}; give another file") from None
+    return LearnedFile(path, full, ordered)
+
+
+def open_learned(path: Path) -> LearnedFile:
+    """Read a learned likelihood.
+
+    Raises:
+        DatabaseError: nothing there, no such file, another schema, or damage.
+    """
+    if not path.is_file():
+        raise DatabaseError(f"{path}: no such file; wanted a learned likelihood (.npz)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            schema = manifest.get("schema") if isinstance(manifest, dict) else None
+            if schema != SCHEMA:
+                raise DatabaseError(
+                    f"{path}: schema is {schema!r}, this jaxlik reads {SCHEMA!r}; make it again "
+                    "with `python -m surrogates likelihood`"
+                )
+            arrays = {
+                name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+                for name in ARRAYS
+            }
+            wanted = {name: manifest["arrays"][name]["sha256"] for name in ARRAYS}
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+        raise DatabaseError(f"{path}: not a learned likelihood ({error!r})") from error
+    for name, array in arrays.items():
+        if digest(array) != wanted[name]:
+            raise DatabaseError(f"{path}: array {name!r} is damaged; copy or make the file again")
+    return LearnedFile(path, manifest, arrays)
