@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike
 
-from jaxlik.statmodels.learned import Member, changes, relative_weight
+from jaxlik.statmodels.learned import BENDS, Member, changes, relative_weight
 from jaxlik.typing import Array, Float, Int, Scalar
 from surrogates.labels import Labels
 from surrogates.likelihood_recipe import LikelihoodRecipe
@@ -77,6 +77,7 @@ def initial_members(num_regions: int, recipe: LikelihoodRecipe) -> Member:
             jnp.zeros(width, jnp.float32),
             0.3 * layer(keys[3], 2, num_regions, width),
             jnp.zeros((2, num_regions), jnp.float32),
+            jnp.zeros((len(BENDS), 2, num_regions), jnp.float32),
         )
 
     return jax.vmap(one)(jax.random.split(jax.random.key(recipe.seed), recipe.members))

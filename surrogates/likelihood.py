@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -116,7 +117,7 @@ def _train(
     began = time.perf_counter()
     labels = book.fitted()
     data = training_data(labels, recipe.num_fitted)
-    steps = recipe.steps if number == recipe.rounds - 1 else recipe.steps // 3
+    steps = recipe.steps if number == recipe.rounds - 1 else recipe.steps // 4
     key = jax.random.fold_in(jax.random.key(recipe.seed), number)
     members = jax.block_until_ready(train(members, data, recipe, steps, key))
     return members, time.perf_counter() - began
@@ -143,7 +144,7 @@ def validate(members: Member, held_out: Labels) -> tuple[np.ndarray, dict[str, A
     """
     mean = predictions(members, held_out.signal).mean(axis=0)
     error = np.abs(mean - held_out.change)
-    scores = error * np.asarray(relative_weight(mean))
+    scores = error * np.asarray(relative_weight(jnp.asarray(mean)))
     half = len(scores) // 2
     band = np.array([conformal_band(scores[:half, k]) for k in range(len(DATA_SETS))])
     near = held_out.change[half:, DATA_SETS.index("asimov")] < NEAR

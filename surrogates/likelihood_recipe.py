@@ -21,7 +21,7 @@ class LikelihoodRecipe:
         pool: Candidates for each label.
         members: Networks of the committee.
         width: Units per layer.
-        steps: Steps of Adam in the last round; a third of them in the others.
+        steps: Steps of Adam in the last round; a quarter of them in the others.
         batch: Labels per step.
         rate: Largest learning rate; it falls to a thousandth along a cosine.
         slopes: Weight of each slope beside a value.
@@ -35,10 +35,10 @@ class LikelihoodRecipe:
     rounds: int = 4
     pool: int = 8
     members: int = 5
-    width: int = 64
-    steps: int = 3000
-    batch: int = 256
-    rate: float = 4e-3
+    width: int = 128
+    steps: int = 8000
+    batch: int = 64
+    rate: float = 6e-3
     slopes: float = 0.3
     block: int = 100
     seed: int = 1

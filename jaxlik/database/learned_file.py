@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 DATA_SETS = ("observed", "asimov")
 """What the outputs stand for: the data, and background-only Asimov data fitted to them."""
 
-LAYERS = "first first_bias second second_bias head head_bias".split()
+LAYERS = "first first_bias second second_bias head head_bias own".split()
 """Arrays of the networks; axis ``member`` first, single precision."""
 
 ARRAYS = (

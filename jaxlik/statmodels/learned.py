@@ -2,10 +2,12 @@ r"""Learned profile likelihoods: small networks in place of the fit of a workspa
 
 A committee of networks knows how the profiled -2 ln L changes with the signal,
 
-$$ T_k(s) = -2 \ln L_k(s) + 2 \ln L_k(0) = \sum_r u_r F_{kr}(u), \qquad u_r = s_r / \sigma_r , $$
+$$ T_k(s) = -2 \ln L_k(s) + 2 \ln L_k(0) = \sum_r [\, u_r F_{kr}(u) + f_{kr}(u_r) \,],
+   \qquad u_r = s_r / \sigma_r , $$
 
 on the data (k = 0) and on background-only Asimov data (k = 1). Every smooth T that vanishes
-without signal has this form, so that it is zero there by construction. The scale sigma of a
+without signal has the form of the first term, so that it is zero there by construction; the
+second, of one region each, spares it what independent regions know. The scale sigma of a
 region is a third of the signal that Asimov data reject by three standard deviations. Weights
 are trained in single precision (`surrogates.likelihood`) and evaluated in double: the function
 is smooth to its last digit, as fits of mu and limits need it.
@@ -30,6 +32,10 @@ BAND_FLOOR = 10.0
 """Errors are counted, trained and quoted relative to 1 + |T| / this."""
 
 
+BENDS = (0.5, 2.0, 8.0)
+"""Inverse sizes at which the functions of single regions may bend, from squares to lines."""
+
+
 class Member(NamedTuple):
     """Weights of one network; of a committee with a leading axis ``member``."""
 
@@ -39,6 +45,7 @@ class Member(NamedTuple):
     second_bias: Float[Array, "*member width"]
     head: Float[Array, "*member set region width"]
     head_bias: Float[Array, "*member set region"]
+    own: Float[Array, "*member bend set region"]
 
 
 def features(scaled: Float[Array, " region"]) -> Float[Array, " input"]:
@@ -56,7 +63,10 @@ def changes(member: Member, scaled: Float[Array, " region"]) -> Float[Array, " s
     """
     hidden = jax.nn.silu(member.first @ features(scaled) + member.first_bias)
     hidden = jax.nn.silu(member.second @ hidden + member.second_bias)
-    return (member.head @ hidden + member.head_bias) @ scaled
+    total = (member.head @ hidden + member.head_bias) @ scaled
+    for number, bend in enumerate(BENDS):
+        total = total + member.own[number] @ (jnp.arcsinh(bend * scaled) / bend)
+    return total
 
 
 def relative_weight(change: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
