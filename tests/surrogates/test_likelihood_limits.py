@@ -54,10 +54,10 @@ def test_limits_of_a_small_search_are_those_of_its_fits(oracle, learned_run):
 
 @pytest.mark.slow
 @pytest.mark.reference
-def test_limits_of_a_published_workspace_are_those_of_its_fits(workspace_of, tmp_path):
-    _, document = workspace_of("2018-31-eff/BkgOnlyC")
+def test_limits_of_a_published_workspace_are_those_of_its_fits(every_workspace, tmp_path):
+    found = [d for n, d in every_workspace.items() if "2018-31" in n and "BkgOnlyC" in n]
     path = tmp_path / "BkgOnlyC.json"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(found[0]))
     oracle = Oracle.of_file(path)
     recipe = LikelihoodRecipe(labels=600, steps=4000)
     run = LikelihoodRun.open(tmp_path / "run", oracle, recipe)

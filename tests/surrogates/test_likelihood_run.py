@@ -1,6 +1,7 @@
 """Runs: resumed where they stopped, refused where they are others; bands; the command."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,9 @@ def test_other_runs_and_folders_are_refused(oracle, learned_run, tmp_path):
     run, _, _ = learned_run
     with pytest.raises(ConfigError, match="holds a run with recipe"):
         LikelihoodRun.open(run.folder, oracle, LikelihoodRecipe(seed=2))
+    changed = SimpleNamespace(name=oracle.name, sha256="f" * 64, region_ids=oracle.region_ids)
+    with pytest.raises(ConfigError, match=r"workspace_sha256 = .*wanted 'ffff"):
+        LikelihoodRun.open(run.folder, changed, RECIPE)
     (tmp_path / "other").write_text("")
     with pytest.raises(ConfigError, match="not empty and no such run"):
         LikelihoodRun.open(tmp_path, oracle, RECIPE)
