@@ -1,7 +1,7 @@
 """A committee of small networks that learn a profile likelihood, trained side by side.
 
 All members see all labels, values and slopes, from different first weights and in batches of
-their own. Where they disagree most the next labels are asked for (query by committee,
+their own. Where they disagree most the next labels may be asked for (query by committee,
 arXiv:1905.08628); their spread is used for nothing else.
 """
 

@@ -1,8 +1,9 @@
 """Learn the profile likelihood of a workspace: buy labels, train, validate, write a file.
 
 Labels cost fits of the exact engine. They are bought in rounds: first those of a space-filling
-design, then those about which the committee disagrees most, out of the same design. Independent
-held-out signals give the errors, and a 90 % band by split conformal prediction.
+design, then the next ones, or those about which the committee disagrees most, out of the same
+design. Independent held-out signals give the errors, and a 90 % band by split conformal
+prediction.
 """
 
 import dataclasses

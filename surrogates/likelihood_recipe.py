@@ -16,7 +16,8 @@ class LikelihoodRecipe:
     Attributes:
         labels: Signals the exact engine is asked about, held-out ones included.
         held_out: Share of them kept for the band and the validation, half each.
-        acquisition: Where the committee disagrees, or the next points of the design.
+        acquisition: Labels after the first round: the next points of the design, or where the
+            committee disagrees most.
         rounds: In which labels are bought; the first one is always the design.
         pool: Candidates for each label.
         members: Networks of the committee.
@@ -31,7 +32,7 @@ class LikelihoodRecipe:
 
     labels: int = 2000
     held_out: float = 0.2
-    acquisition: Literal["committee", "design"] = "committee"
+    acquisition: Literal["committee", "design"] = "design"
     rounds: int = 4
     pool: int = 8
     members: int = 5

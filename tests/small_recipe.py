@@ -3,5 +3,13 @@
 from surrogates.likelihood_recipe import LikelihoodRecipe
 
 RECIPE = LikelihoodRecipe(
-    labels=208, held_out=0.25, rounds=2, members=3, width=24, steps=900, batch=64, rate=8e-3
+    labels=208,
+    held_out=0.25,
+    acquisition="committee",
+    rounds=2,
+    members=3,
+    width=24,
+    steps=900,
+    batch=64,
+    rate=8e-3,
 )

@@ -166,6 +166,7 @@ def test_the_command_writes_a_likelihood(workspace, oracle, learned_run, tmp_pat
     run, _, file = learned_run
     words = ["likelihood", str(workspace), "--run", str(run.folder), "--quiet"]
     recipe = {"labels": 208, "held-out": 0.25, "rounds": 2, "members": 3, "width": 24}
+    recipe |= {"acquisition": "committee"}
     recipe |= {"steps": 900, "batch": 64, "rate": 8e-3}
     words += [word for key, value in recipe.items() for word in (f"--{key}", str(value))]
     assert main([*words, "--target", str(tmp_path / "new.npz")]) == 0
