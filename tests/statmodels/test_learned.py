@@ -118,7 +118,7 @@ def test_no_signal_changes_nothing_at_all(model):
 
 def test_values_are_double_and_derivatives_exact(model):
     assert model.change(ONE, SIGNAL).dtype == jnp.float64
-    fn = lambda m, s: model.change(jnp.asarray(m), jnp.asarray(s))  # noqa: E731
+    fn = jax.jit(lambda m, s: model.change(m, s))
     check_grads(fn, (ONE, SIGNAL), order=2, eps=1e-4, rtol=1e-6)
     slope = jax.grad(model.change, 1)(ONE, SIGNAL)
     for region in range(REGIONS):
