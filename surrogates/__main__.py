@@ -1,4 +1,4 @@
-"""`python -m surrogates COMMAND`: networks for published maps and tables."""
+"""`python -m surrogates COMMAND`: networks for maps, fits and tables."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import tyro
 from jaxlik.errors import ConfigError, JaxlikError
 from jaxlik.fit.console import Console, terminal_width
 from surrogates.cross_section_command import CrossSections, learn_cross_sections
+from surrogates.likelihood_recipe import LikelihoodRecipe
 from surrogates.recipe import Recipe
 
 PROGRAM = "python -m surrogates"
@@ -72,10 +73,34 @@ class Export:
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """Learn the profile likelihood of a workspace; a stopped run goes on, labels are kept.
+
+    Attributes:
+        workspace: Workspace without signal (pyhf JSON).
+        run: Folder of the run; made if it is not there.
+        target: File to write (.npz).
+        prefix: Every bin of channels whose names begin so is a signal region.
+        recipe: How the likelihood is learned.
+        quiet: Print only the result.
+    """
+
+    workspace: Annotated[Path, tyro.conf.Positional]
+    run: Path
+    target: Path
+    prefix: str = "SR"
+    recipe: Annotated[LikelihoodRecipe, tyro.conf.arg(name="")] = field(
+        default_factory=LikelihoodRecipe
+    )
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
 COMMANDS = {
     "train": Train,
     "validate": Validate,
     "export": Export,
+    "likelihood": Likelihood,
     "cross-sections": CrossSections,
 }
 
@@ -102,16 +127,28 @@ def main(given: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return FAILED
     except KeyboardInterrupt:
-        console.error("interrupted; what is trained is kept, the same command goes on")
+        console.error("interrupted; what is finished is kept, the same command goes on")
         return FAILED
 
 
-def run(arguments: Train | Validate | Export | CrossSections) -> int:
+def run(arguments: Train | Validate | Export | Likelihood | CrossSections) -> int:
     """Carry out a command; returns the exit code.
 
     Raises:
         JaxlikError: bad input.
     """
+    if isinstance(arguments, Likelihood):
+        from surrogates.likelihood_command import run_likelihood
+
+        run_likelihood(
+            arguments.workspace,
+            arguments.run,
+            arguments.target,
+            arguments.prefix,
+            arguments.recipe,
+            quiet=arguments.quiet,
+        )
+        return OK
     from jaxlik.database.compile import load_database
     from jaxlik.database.snapshot import HULLS_ONLY
     from jaxlik.fit.runtime import prepare, terminable

@@ -85,6 +85,7 @@ def test_models_carry_their_bands(learned, point):
     json.dumps(document)
 
 
+@pytest.mark.slow
 def test_final_models_are_scored_with_the_maps(learned, assembled, point):
     """The thinned snapshot holds maps: its exact engine has the last word."""
     snapshot, exact, labels = assembled

@@ -17,7 +17,7 @@ from surrogates.maps import CALIBRATE, STOP, TEST, TRAIN
 FAST = replace(RECIPE, steps=1000, every=125)
 
 
-@pytest.mark.parametrize("energy", [8, 13])
+@pytest.mark.parametrize("energy", [pytest.param(8, marks=pytest.mark.slow), 13])
 def test_squark_gluino_is_learned_to_half_a_per_cent(energy):
     (table,) = built_in_tables((f"squark-gluino-{energy}",))
     section, report = learn(table, FAST, members=2)

@@ -204,6 +204,7 @@ def test_shifts_move_yields_by_their_bands(networks, learned, predict, points):
     assert 0.01 < np.median(relative) < 1.0
 
 
+@pytest.mark.slow
 def test_small_buckets_are_reported(learned, points, pool):
     point = points["stop"]
     production = reference_cross_sections(pool)(point.masses) * point.signal_strengths[:, None]
