@@ -28,10 +28,12 @@ def measure(short: bool) -> dict[str, float]:
 
     jax.config.update("jax_enable_x64", True)
     from jaxlik.database.compile import load_database
+    from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
     from jaxlik.fit.assemble import build_engine
     from jaxlik.physics.model import point_from_dict
 
-    engine, _ = build_engine(load_database("embedded"))
+    networks = open_surrogate(shipped_surrogate())
+    engine, _ = build_engine(load_database("embedded"), surrogate=networks)
     masses = {1000022: 163.0, 1000001: 735.0, 1000006: 1166.0}
     decays = {1000001: {(1000022, 1): 1.0}, 1000006: {(1000022, 6): 1.0}}
     point = point_from_dict(engine.space, {"masses": masses, "branching_ratios": decays})

@@ -121,7 +121,7 @@ def compare(exact: dict[str, np.ndarray], learned: dict[str, np.ndarray]) -> dic
     """The figures of the gate."""
     both = exact["ok"] & learned["ok"]
     change = np.abs(learned["log_likelihood"] - exact["log_likelihood"])[both]
-    same = np.abs(learned["same_regions"] - exact["log_likelihood"])[both]
+    signed = (learned["same_regions"] - exact["log_likelihood"])[both]
     moved = (learned["region"] != exact["region"]) & exact["members"][:, : exact["region"].shape[1]]
     r = exact["r"][both]
     loud = (r > SMALL_R) & (learned["region"] == exact["region"])[both]
@@ -133,7 +133,9 @@ def compare(exact: dict[str, np.ndarray], learned: dict[str, np.ndarray]) -> dic
     return {
         "models": int(both.sum()),
         "overflow": int((~both).sum()),
-        "delta_log_likelihood_same_regions": _quantiles(same),
+        "delta_log_likelihood_same_regions": _quantiles(np.abs(signed)),
+        "mean_change_same_regions": round(float(np.mean(signed)), 4),
+        "share_lower": round(float(np.mean(signed < 0)), 3),
         "delta_log_likelihood": _quantiles(change),
         "models_with_another_region": int(moved[both].any(axis=1).sum()),
         "relative_r_max": _quantiles(np.abs(other[seen] / top[seen] - 1)),

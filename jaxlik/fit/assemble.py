@@ -19,7 +19,7 @@ from jaxlik.physics.cross_sections import reference_cross_sections
 from jaxlik.physics.model import ModelSpace, protomodel_space
 from jaxlik.statmodels.bank import make_banks
 from jaxlik.statmodels.build import build
-from jaxlik.yields.buckets import DEFAULT_BUCKETS, Buckets
+from jaxlik.yields.buckets import DEFAULT_BUCKETS, NETWORK_BUCKETS, Buckets
 from jaxlik.yields.build import RegionAxis, build_yields, region_axis
 from jaxlik.yields.build_neural import build_neural_yields
 
@@ -32,7 +32,7 @@ def build_engine(
     mode: str = "default",
     space: ModelSpace | None = None,
     settings: Settings | None = None,
-    buckets: Buckets = DEFAULT_BUCKETS,
+    buckets: Buckets | None = None,
     limit_likelihoods: bool = True,
     surrogate: SurrogateFile | None = None,
 ) -> tuple[Engine, Labels]:
@@ -45,7 +45,7 @@ def build_engine(
             default. Another one costs seconds of matching.
         settings: Numbers of the procedure; `mass_gap_unseen` is infinite in mode
             ``protomodels``.
-        buckets: Sizes of the packed tables.
+        buckets: Sizes of the packed tables; by default what most models need.
         limit_likelihoods: In mode ``protomodels``, whether upper-limit results with
             expected limits enter combinations (they did in 2020, not in 2024).
         surrogate: Trained networks to take efficiencies from, instead of the maps of
@@ -88,7 +88,7 @@ def build_engine(
         settings=numbers,
         literal=literal,
         num_limit_results=len(limit_results),
-        buckets=buckets,
+        buckets=buckets or (DEFAULT_BUCKETS if surrogate is None else NETWORK_BUCKETS),
     )
     labels = Labels(
         results=tuple(r.provenance for r in results),

@@ -52,6 +52,9 @@ class Buckets(NamedTuple):
 
 DEFAULT_BUCKETS = Buckets()
 
+NETWORK_BUCKETS = Buckets(places=128, entries=128, off_plane=48)
+"""For learned yields: places and entries are those of upper limits alone."""
+
 
 def _round_up(need: int) -> int:
     """The next of 2, 3, 4, 6, 8, 12, 16, 24, ..."""

@@ -42,6 +42,7 @@ def point(learned):
     )
 
 
+@pytest.mark.slow
 def test_bands_are_slopes_in_the_shifts_of_maps(learned, point):
     _, engine, _ = learned
     slopes, _, _ = _slopes(engine, point)
@@ -65,6 +66,7 @@ def test_exact_yields_have_no_bands(assembled, winner):
     assert yield_bands(assembled[1], winner) is None
 
 
+@pytest.mark.slow
 def test_models_carry_their_bands(learned, point):
     snapshot, engine, labels = learned
     model = Found(inspect(engine, labels, point), 7, 3)
