@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +74,7 @@ def summary(closures: Sequence[Closure]) -> dict[str, Any]:
     tested = [c for c in closures if c.held_out]
     names = [check.target for check in checks(tested[0])] if tested else []
     every = [[check.met for check in checks(c)] for c in tested]
+    linear = [[k.met for k in checks(replace(c, total=c.linear_total))[:2]] for c in tested]
     enough = [row for row, c in zip(every, tested, strict=True) if c.held_out >= FEW]
     covered, counted = sum(c.covered for c in tested), sum(c.counted for c in tested)
 
@@ -88,6 +89,9 @@ def summary(closures: Sequence[Closure]) -> dict[str, Any]:
         "met": dict(zip(names, np.mean(every, axis=0).tolist(), strict=True)) if every else {},
         "met_well_tested": (
             dict(zip(names, np.mean(enough, axis=0).tolist(), strict=True)) if enough else {}
+        ),
+        "linear_met": (
+            dict(zip(names, np.mean(linear, axis=0).tolist(), strict=False)) if linear else {}
         ),
         "coverage": covered / counted if counted else math.nan,
         "held_out_values": counted,
@@ -122,11 +126,12 @@ def markdown(closures: Sequence[Closure]) -> str:
         f"| single regions, median error | {s['relative_median']:.3f} "
         f"| {s['relative_median_linear']:.3f} |",
         "",
-        f"| target | networks that meet it | with at least {FEW} held-out nodes |",
-        "|---|---|---|",
+        f"| target | networks that meet it | with at least {FEW} held-out nodes | linear |",
+        "|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {100 * share:.0f} % | {100 * s['met_well_tested'].get(name, math.nan):.0f} % |"
+        f"| {name} | {100 * share:.0f} % | {100 * s['met_well_tested'].get(name, math.nan):.0f} % | "
+        + (f"{100 * s['linear_met'][name]:.0f} % |" if name in s["linear_met"] else "- |")
         for name, share in s["met"].items()
     ]
     lines += [
