@@ -129,10 +129,10 @@ def markdown(closures: Sequence[Closure]) -> str:
         f"| target | networks that meet it | with at least {FEW} held-out nodes | linear |",
         "|---|---|---|---|",
     ]
+    shares = [s["met"], s["met_well_tested"], s["linear_met"]]
     lines += [
-        f"| {name} | {100 * share:.0f} % | {100 * s['met_well_tested'].get(name, math.nan):.0f} % | "
-        + (f"{100 * s['linear_met'][name]:.0f} % |" if name in s["linear_met"] else "- |")
-        for name, share in s["met"].items()
+        f"| {name} | " + " | ".join(_share(column.get(name)) for column in shares) + " |"
+        for name in s["met"]
     ]
     lines += [
         "",
@@ -163,6 +163,10 @@ def markdown(closures: Sequence[Closure]) -> str:
         if not k.met
     ]
     return "\n".join(lines) + "\n"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def _row(c: Closure) -> str:
