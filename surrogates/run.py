@@ -147,8 +147,9 @@ class Run:
 
 
 def _structure() -> Any:
-    from jaxlik.yields.trunk import Features, Trunk, Weights
+    from jaxlik.yields.networks import Weights
     from surrogates.training import Heads
+    from surrogates.trunk import Features, Trunk
 
     empty = Networks(
         Trunk(Features(*range(4)), Weights(*range(6))),  # type: ignore[arg-type]

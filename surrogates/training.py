@@ -14,9 +14,9 @@ import numpy as np
 import optax
 
 from jaxlik.typing import Array, Float, Int, Scalar
-from jaxlik.yields.trunk import Trunk, initial_trunk
 from surrogates.maps import STOP, TRAIN, MapSet
 from surrogates.recipe import Recipe
+from surrogates.trunk import Trunk, initial_trunk
 
 OFFSET = 1e-4
 """Share of the largest efficiency below which differences stop to count (under the root)."""

@@ -60,7 +60,9 @@ def run_report(document: Mapping[str, Any], width: int = 100) -> str:
     best = document["best"]
     database = document["database"]
     head = (
-        f"database {database['version']}, mode {document['mode']}, seed {document['seed']}: "
+        f"database {database['version']}"
+        + (", yields from networks" if document.get("yields") == "networks" else "")
+        + f", mode {document['mode']}, seed {document['seed']}: "
         f"{document['walkers']} walkers x {document['steps']} steps in "
         f"{duration(document['seconds'])} ({document['steps_per_second']:.3g} steps/s)"
     )

@@ -162,12 +162,24 @@ def open_run(path: str | Path) -> tuple[RunDirectory, FitConfig]:
     return RunDirectory(path, manifest), config
 
 
-def check_database(run: RunDirectory, sha256: str) -> None:
-    """Raise unless a run was made with the database at hand.
+def check_database(run: RunDirectory, sha256: str, networks: str | None = None) -> None:
+    """Raise unless a run was made with the database and the networks at hand.
+
+    Args:
+        run: To be resumed.
+        sha256: Digest of the database.
+        networks: Digest of the networks that yields are taken from; `None` for exact ones.
 
     Raises:
         CheckpointError: the digests differ.
     """
+    made_with = run.manifest.get("database", {}).get("networks")
+    if made_with != networks:
+        raise CheckpointError(
+            f"{run.path}: its yields are from networks {made_with or '(none, exact)'}, now they "
+            f"are from {networks or '(none, exact)'}; resume with the same networks, or start a "
+            "new run"
+        )
     wanted = run.manifest.get("database", {}).get("sha256")
     if wanted != sha256:
         raise CheckpointError(

@@ -1,9 +1,10 @@
 """The document of a run, `jaxlik/run/1`: plain numbers and names, ready for JSON.
 
 Top level: ``schema``, ``status``, ``mode``, ``seed``, ``walkers``, ``steps``,
-``seconds``, ``steps_per_second``, ``database`` {``version``, ``sha256``}, ``best``:
-a list of models, best first. A step is one step of all walkers; their rate leaves out
-the first block, which waits for the compiler, ``seconds`` does not.
+``seconds``, ``steps_per_second``, ``database`` {``version``, ``sha256``}, ``yields`` of the
+search (``exact`` or ``networks``), ``best``: a list of models, best first. A step is one
+step of all walkers; their rate leaves out the first block, which waits for the compiler,
+``seconds`` does not.
 
 All numbers of a model are quoted at mu_hat: signal strengths, cross sections,
 signals and r-values are multiplied by it, so that the written model has mu = 1.

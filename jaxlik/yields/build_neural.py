@@ -13,9 +13,8 @@ from jaxlik.errors import DatabaseError
 from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.build import RegionAxis, build_yields, load_table
 from jaxlik.yields.domains import Domains
-from jaxlik.yields.networks import NUM_DIMENSIONS, Stack
+from jaxlik.yields.networks import NUM_DIMENSIONS, Stack, Weights
 from jaxlik.yields.neural import Heads, NeuralYields
-from jaxlik.yields.trunk import Weights
 
 
 def build_neural_yields(

@@ -7,7 +7,6 @@ factor falls from one to zero, with two continuous derivatives.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -122,8 +121,3 @@ def stack_facets(hulls: list[np.ndarray]) -> np.ndarray:
     for i, hull in enumerate(hulls):
         stacked[i, : len(hull)] = hull
     return stacked
-
-
-def host(domains: Domains) -> Domains:
-    """The same as NumPy arrays."""
-    return jax.tree.map(np.asarray, domains)

@@ -12,11 +12,21 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from jaxlik.typing import Array, Float, Int
-from jaxlik.yields.trunk import Weights
 
 NUM_DIMENSIONS = 3
 MIN_BLOCK, MAX_BLOCK = 8, 128
 """Rows that share one copy of the weights."""
+
+
+class Weights(NamedTuple):
+    """Three layers."""
+
+    first: Float[Array, "width input"]
+    first_bias: Float[Array, " width"]
+    second: Float[Array, "width width"]
+    second_bias: Float[Array, " width"]
+    third: Float[Array, "width width"]
+    third_bias: Float[Array, " width"]
 
 
 class Stack(NamedTuple):

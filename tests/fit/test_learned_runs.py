@@ -9,15 +9,16 @@ import pytest
 
 from jaxlik.database.compile import open_embedded
 from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
-from jaxlik.errors import ConfigError, DatabaseError
+from jaxlik.errors import CheckpointError, ConfigError, DatabaseError
 from jaxlik.fit.assemble import build_engine
 from jaxlik.fit.bands import _slopes, yield_bands
-from jaxlik.fit.commands import build
 from jaxlik.fit.config import EngineConfig, FitConfig, check_config
+from jaxlik.fit.engines import choose_networks, make_engine, networks_digest
 from jaxlik.fit.exact import score_exactly
 from jaxlik.fit.finish import Found
 from jaxlik.fit.inspection import inspect
 from jaxlik.fit.report import models_table, run_report
+from jaxlik.fit.store import check_database, create_run
 from jaxlik.physics.model import point_from_dict
 
 N1, N2, SQUARK = 1000022, 1000023, 1000001
@@ -64,6 +65,22 @@ def test_bands_are_slopes_in_the_shifts_of_maps(learned, point):
 
 def test_exact_yields_have_no_bands(assembled, winner):
     assert yield_bands(assembled[1], winner) is None
+    assert networks_digest(assembled[1]) is None
+
+
+def test_runs_go_on_only_with_their_networks(learned, tmp_path):
+    own = networks_digest(learned[1])
+    assert own is not None
+    run = create_run(FitConfig(output=tmp_path / "run"), {"database": {"sha256": "a" * 64}})
+    check_database(run, "a" * 64)
+    with pytest.raises(CheckpointError, match=f"now they are from {own}"):
+        check_database(run, "a" * 64, own)
+    other = create_run(
+        FitConfig(output=tmp_path / "other"), {"database": {"sha256": "a" * 64, "networks": own}}
+    )
+    check_database(other, "a" * 64, own)
+    with pytest.raises(CheckpointError, match=r"now they are from \(none, exact\)"):
+        check_database(other, "a" * 64)
 
 
 @pytest.mark.slow
@@ -115,19 +132,19 @@ def test_exact_searches_say_nothing_of_networks(assembled, winner):
 
 def test_yields_are_chosen_by_what_the_database_holds(thinned, tmp_path):
     embedded = open_embedded()
-    assert build.choose_networks(EngineConfig(), thinned) is None
-    assert build.choose_networks(EngineConfig(), embedded) is not None
-    assert build.choose_networks(EngineConfig(yields="networks"), thinned) is not None
-    assert build.choose_networks(EngineConfig(yields="exact"), embedded) is None
+    assert choose_networks(EngineConfig(), thinned) is None
+    assert choose_networks(EngineConfig(), embedded) is not None
+    assert choose_networks(EngineConfig(yields="networks"), thinned) is not None
+    assert choose_networks(EngineConfig(yields="exact"), embedded) is None
     with pytest.raises(ConfigError, match="takes no --networks"):
-        build.choose_networks(EngineConfig(yields="exact", networks=tmp_path / "x.npz"), thinned)
+        choose_networks(EngineConfig(yields="exact", networks=tmp_path / "x.npz"), thinned)
     with pytest.raises(DatabaseError, match="no such file"):
-        build.choose_networks(EngineConfig(networks=tmp_path / "x.npz"), thinned)
+        choose_networks(EngineConfig(networks=tmp_path / "x.npz"), thinned)
     with pytest.raises(ConfigError, match="yields is 'magic'"):
         check_config(FitConfig(engine=EngineConfig(yields="magic")))  # type: ignore[arg-type]
     config = FitConfig(engine=EngineConfig(yields="exact"))
     with pytest.raises(DatabaseError, match="only as hulls"):
-        build.make_engine(config, embedded, None)
+        make_engine(config, embedded, None)
 
 
 def test_reports_state_bands():

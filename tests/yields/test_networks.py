@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlik.yields.networks import Stack, block_size, hidden_layer
-from jaxlik.yields.trunk import Weights
+from jaxlik.yields.networks import Stack, Weights, block_size, hidden_layer
 
 NETWORKS, DOMAINS, INPUTS, WIDTH = 5, 9, 12, 16
 

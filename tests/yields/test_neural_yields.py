@@ -15,7 +15,8 @@ from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.build import build_yields, region_axis
 from jaxlik.yields.build_neural import build_neural_yields
 from jaxlik.yields.compression import Gaps
-from jaxlik.yields.trunk import Features, Trunk, Weights
+from jaxlik.yields.networks import Weights
+from surrogates.trunk import Features, Trunk
 
 N1, N2, C1, STOP, SQUARK = 1000022, 1000023, 1000024, 1000006, 1000001
 BUCKETS = Buckets().holding([40, 64, 4, 60, 40, 120, 120, 64, 8, 250, 1500, 100, 40, 8])

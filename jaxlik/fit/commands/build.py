@@ -185,51 +185,13 @@ def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels
     console.note(
         f"database {snapshot.version}: {len(snapshot.results)} results, {len(snapshot.maps)} maps"
     )
+    from jaxlik.fit.engines import choose_networks, make_engine
+
     surrogate = choose_networks(config.engine, snapshot)
     if surrogate is not None:
         console.note(f"yields from {len(surrogate.manifest['networks'])} networks")
     engine, labels = make_engine(config, snapshot, surrogate)
     return snapshot, engine, labels
-
-
-def make_engine(
-    config: FitConfig, snapshot: "Snapshot", surrogate: "SurrogateFile | None"
-) -> "tuple[Engine, Labels]":
-    """The engine of a configuration, with learned yields or exact ones."""
-    from jaxlik.evaluation import Settings
-    from jaxlik.fit.assemble import build_engine
-
-    numbers = config.engine
-    return build_engine(
-        snapshot,
-        mode=config.mode,
-        settings=Settings(
-            threshold=numbers.threshold,
-            mass_gap=numbers.mass_gap,
-            minimum_weight=numbers.minimum_weight,
-            min_sensitivity=numbers.min_sensitivity,
-        ),
-        limit_likelihoods=numbers.limit_likelihoods,
-        surrogate=surrogate,
-    )
-
-
-def choose_networks(numbers: EngineConfig, snapshot: "Snapshot") -> "SurrogateFile | None":
-    """The networks that yields are taken from; `None` for exact ones.
-
-    Raises:
-        ConfigError: a file of networks is given beside exact yields.
-        DatabaseError: the file is no good.
-    """
-    from jaxlik.database.snapshot import HULLS_ONLY
-    from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
-
-    if numbers.yields == "exact" and numbers.networks is not None:
-        raise ConfigError("--yields exact takes no --networks; leave one of them out")
-    learned = numbers.yields == "networks" or numbers.networks is not None
-    if not (learned or (numbers.yields == "auto" and snapshot.manifest.get(HULLS_ONLY))):
-        return None
-    return open_surrogate(numbers.networks or shipped_surrogate())
 
 
 def build(
@@ -243,18 +205,21 @@ def build(
     """Search, simplify, score, write, print; returns the exit code."""
     # The one place above which walkers live: the program, not the library, needs them.
     from jaxlik.fit import store
+    from jaxlik.fit.engines import networks_digest
     from jaxlik.fit.progress import Recorder
     from jaxlik.fit.runtime import environment
     from walkers import run as walk
     from walkers.state import load_state, save_state
 
+    networks = networks_digest(engine)
     database = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
+    database |= {"networks": networks} if networks else {}
     state = None
     if parsed.stored is None:
         run = store.create_run(config, {**environment(parsed.given), "database": database})
     else:
         run, _ = store.open_run(str(parsed.arguments.resume))
-        store.check_database(run, snapshot.sha256)
+        store.check_database(run, snapshot.sha256, networks)
         state = load_state(run.state, walk.initial_state(engine, config.search))
         run.resume(config, int(state.step))
     handler = store.LineHandler(run.path / store.LOG)
@@ -338,6 +303,7 @@ def _conclude(
 ) -> dict[str, Any]:
     """Score, write and print what was found; a Ctrl-C leaves it as the search saw it."""
     from jaxlik.fit import finish, progress
+    from jaxlik.fit.engines import make_engine, networks_digest
     from jaxlik.fit.exact import score_exactly
     from jaxlik.fit.inspection import TopologyNames
     from jaxlik.fit.report import run_report
@@ -347,6 +313,7 @@ def _conclude(
 
     found: list[finish.Found] = []
     models: list[dict[str, Any]] = []
+    yields = "exact" if networks_digest(engine) is None else "networks"
     state = recorder.state
     try:
         if state is not None:
@@ -388,6 +355,7 @@ def _conclude(
         seconds=seconds,
         steps_per_second=recorder.rate or (steps / seconds if seconds > 0 else 0.0),
         database={"version": snapshot.version, "sha256": snapshot.sha256},
+        yields=yields,
         directory=str(run.path),
     )
     run.write_models(models)

@@ -1,4 +1,7 @@
-"""The body of an efficiency network: from masses and widths to features of a topology."""
+"""The body of one network as it is trained: from flat coordinates to features of a topology.
+
+`jaxlik.yields.networks` evaluates many of them at once, as functions of in-plane coordinates.
+"""
 
 from typing import NamedTuple
 
@@ -7,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.typing import Array, Float
+from jaxlik.yields.networks import Weights
 
 NUM_INPUTS = 12
 """Input features of every network, padded with zeros."""
@@ -32,17 +36,6 @@ class Features(NamedTuple):
         raw = flat @ self.direction.T
         bent = jnp.where(self.curved[None] > 0, jnp.arcsinh(raw), raw)
         return ((bent - self.mean[None]) * self.scale[None]).astype(jnp.float32)
-
-
-class Weights(NamedTuple):
-    """Three layers."""
-
-    first: Float[Array, "width input"]
-    first_bias: Float[Array, " width"]
-    second: Float[Array, "width width"]
-    second_bias: Float[Array, " width"]
-    third: Float[Array, "width width"]
-    third_bias: Float[Array, " width"]
 
 
 class Trunk(NamedTuple):
