@@ -274,4 +274,5 @@ def test_learned_yields_are_close_to_exact_ones(networks, snapshot, predict, poi
         both = (one > 0) & (other > 0)
         assert both.sum() > 0.9 * max((one > 0).sum(), (other > 0).sum()), name
         strong = both & (other > 1e-2 * other.max())
-        assert np.median(np.abs(one[strong] / other[strong] - 1)) < 0.08, name
+        # Single regions scatter by the noise of their maps; projections add to electroweakinos.
+        assert np.median(np.abs(one[strong] / other[strong] - 1)) < 0.12, name
