@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlik.errors import ConfigError
-from surrogates.validation import LEVEL, Closure
+from jaxlik.yields.neural import BAND_LEVEL
+from surrogates.validation import Closure
 
 FEW = 10
 """Held-out nodes below which a quantile says little."""
@@ -137,7 +138,7 @@ def markdown(closures: Sequence[Closure]) -> str:
     lines += [
         "",
         f"A6: {100 * s['coverage']:.1f} % of {s['held_out_values']} held-out values lie in their "
-        f"{100 * LEVEL:.0f} % bands (wanted: {low} to {high} %).",
+        f"{100 * BAND_LEVEL:.0f} % bands (wanted: {low} to {high} %).",
         "",
         "## All networks",
         "",

@@ -14,12 +14,10 @@ import numpy as np
 import optax
 
 from jaxlik.typing import Array, Float, Int, Scalar
+from jaxlik.yields.neural import ROOT_OFFSET
 from surrogates.maps import STOP, TRAIN, MapSet
 from surrogates.recipe import Recipe
 from surrogates.trunk import Trunk, initial_trunk
-
-OFFSET = 1e-4
-"""Share of the largest efficiency below which differences stop to count (under the root)."""
 
 SUM_WEIGHT = 0.1
 """Weight of the sum over regions beside that of the single regions."""
@@ -47,7 +45,7 @@ class Data(NamedTuple):
 
     Attributes:
         inputs: Flat coordinates.
-        root: Square root of the scaled efficiency plus `OFFSET`.
+        root: Square root of the scaled efficiency plus `ROOT_OFFSET`.
         known: Weight of each value: 0 where a map has no node, and in the padding.
         total: Logarithm of the sum over regions.
         total_known: 0 where it says nothing.
@@ -93,7 +91,7 @@ def prepare(group: list[MapSet], num_nodes: int, num_regions: int) -> Data:
         inputs[i, size:] = maps.nodes[:1]
         here = np.isfinite(values)
         scaled = np.where(here, values, 0.0) / maps.scale
-        root[i, :size, :regions] = np.sqrt(np.maximum(scaled, 0.0) + OFFSET)
+        root[i, :size, :regions] = np.sqrt(np.maximum(scaled, 0.0) + ROOT_OFFSET)
         known[i, :size, :regions] = here
         sums = np.where(here, values, 0.0).sum(axis=1)
         says = here.all(axis=1) & (sums > SUM_FLOOR * sums.max()) & (sums > 0)
@@ -154,7 +152,7 @@ def loss_of(
 ) -> Scalar:
     """Mean square of differences of roots, and of the logarithm of the sum over regions."""
     value = scaled_values(network, data.inputs[rows])
-    square = (jnp.sqrt(value + OFFSET) - data.root[rows]) ** 2 * data.known[rows]
+    square = (jnp.sqrt(value + ROOT_OFFSET) - data.root[rows]) ** 2 * data.known[rows]
     regions = jnp.sum(square) / jnp.maximum(jnp.sum(data.known[rows]), 1.0)
     total = jnp.log(jnp.sum(value * scale[None], axis=1) + 1e-12)
     known = data.total_known[rows]
@@ -209,5 +207,5 @@ def stop_loss(network: Networks, data: Data) -> Scalar:
     """Mean square difference of roots at the nodes kept for early stopping."""
     value = scaled_values(network, data.inputs)
     weight = data.known * data.stop[:, None]
-    square = (jnp.sqrt(value + OFFSET) - data.root) ** 2 * weight
+    square = (jnp.sqrt(value + ROOT_OFFSET) - data.root) ** 2 * weight
     return jnp.sum(square) / jnp.maximum(jnp.sum(weight), 1.0)

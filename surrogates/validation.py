@@ -12,12 +12,10 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
 from jaxlik.database.thinning import principal_coordinates
+from jaxlik.yields.neural import BAND_LEVEL, ROOT_OFFSET
 from surrogates.maps import CALIBRATE, STOP, TEST, TRAIN, MapSet
 from surrogates.run import next_power
-from surrogates.training import OFFSET, Heads, Networks, scaled_values
-
-LEVEL = 0.9
-"""Nominal coverage of the bands."""
+from surrogates.training import Heads, Networks, scaled_values
 
 RELEVANT = 0.1
 """Relative errors are taken where an efficiency exceeds this share of its largest."""
@@ -83,7 +81,7 @@ def conformal_bands(maps: MapSet, predicted: np.ndarray) -> np.ndarray:
     """Half widths of the bands of all maps, in roots of the scaled efficiency.
 
     The quantile of the scores at the nodes kept for it, at a rank that makes coverage at
-    least `LEVEL` for a new node (split conformal prediction; arXiv:1604.04173, eq. 4).
+    least `BAND_LEVEL` for a new node (split conformal prediction; arXiv:1604.04173, algorithm 2).
     Maps with too few such nodes share those of the whole topology, and topologies
     without any take twice the largest residual of their fit.
     """
@@ -98,12 +96,14 @@ def conformal_bands(maps: MapSet, predicted: np.ndarray) -> np.ndarray:
 
 
 def _scores(maps: MapSet, predicted: np.ndarray) -> np.ndarray:
-    roots = [np.sqrt(np.maximum(v, 0.0) / maps.scale + OFFSET) for v in (predicted, maps.values)]
+    roots = [
+        np.sqrt(np.maximum(v, 0.0) / maps.scale + ROOT_OFFSET) for v in (predicted, maps.values)
+    ]
     return np.abs(roots[0] - roots[1])
 
 
 def _quantile(scores: np.ndarray) -> float:
-    rank = math.ceil((len(scores) + 1) * LEVEL)
+    rank = math.ceil((len(scores) + 1) * BAND_LEVEL)
     return float(np.sort(scores)[rank - 1]) if 0 < rank <= len(scores) else math.inf
 
 
@@ -146,7 +146,6 @@ def linear_predictions(maps: MapSet) -> np.ndarray:
         asked = test[own[test]]
         if not len(asked):
             continue
-        place = np.zeros((len(maps.nodes), 0))
         place = principal_coordinates(maps.nodes[own])
         rows = np.cumsum(own) - 1
         if place.shape[1] < 2:

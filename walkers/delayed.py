@@ -5,7 +5,7 @@ A proposal that the learned score accepts with a(x, y) is accepted in the end wi
     min(1, [p(y) q(x)] / [p(x) q(y)])
 
 where p is the exact density and q the learned one, so that the chain samples p exactly
-(Christen and Fox, J. Comput. Graph. Stat. 14 (2005) 795, eq. 2). Exact scores are paid
+(Christen and Fox, J. Comput. Graph. Stat. 14 (2005) 795). Exact scores are paid
 only for proposals that pass the first stage.
 """
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from jaxlik.database.snapshot import HULLS_ONLY, Snapshot
 from jaxlik.engine import Engine
-from jaxlik.fit.bands import LEVEL, yield_bands
+from jaxlik.fit.bands import yield_bands
 from jaxlik.fit.finish import Found
 from jaxlik.fit.inspection import inspect
 from jaxlik.fit.labels import Labels
-from jaxlik.yields.neural import NeuralYields
+from jaxlik.yields.neural import BAND_LEVEL, NeuralYields
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _learned_entry(engine: Engine, model: Found) -> dict[str, Any]:
         "r_max": model.inspection.r_max,
         "K_band": bands.score,
         "r_band": bands.r_max,
-        "level": LEVEL,
+        "level": BAND_LEVEL,
         "fading": bands.fading,
         "exact": False,
     }

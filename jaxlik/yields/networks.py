@@ -62,7 +62,7 @@ class Stack(NamedTuple):
 def hidden_layer(
     stack: Stack, domain: Int[Array, " row"], point: Float[Array, "row 3"]
 ) -> Float[Array, "row width"]:
-    """Last hidden layer of the network of each row.
+    """Last hidden layer of the network of each row; single precision.
 
     Derivatives with respect to points are exact, forward and backward; the weights
     count as constants.
@@ -70,7 +70,10 @@ def hidden_layer(
     Args:
         stack: All networks.
         domain: Domain of each row.
-        point: In-plane coordinates.
+        point: In-plane coordinates: masses [GeV], scaled widths, rotated.
+
+    Raises:
+        ValueError: `jax.vmap` maps over the networks.
     """
     return _values(stack, domain, point)
 
@@ -87,7 +90,10 @@ def _joined(function):
 
     def rule(axis_size: int, batched, stack: Stack, domain: Array, point: Array):
         if any(jax.tree.leaves(batched[0])):
-            raise NotImplementedError("networks cannot be batched: map over points")
+            raise ValueError(
+                "hidden_layer: the stack of networks is batched, wanted one stack for all models; "
+                "map over domains and points only"
+            )
         rows = [
             value if is_batched else jnp.broadcast_to(value, (axis_size, *value.shape))
             for value, is_batched in ((domain, batched[1]), (point, batched[2]))

@@ -29,6 +29,10 @@ ROOT_OFFSET = 1e-4
 """Share of the largest efficiency below which roots of efficiencies stop to differ."""
 
 
+BAND_LEVEL = 0.9
+"""Nominal coverage of the bands of maps."""
+
+
 class Heads(NamedTuple):
     """The last layer: one row per map.
 

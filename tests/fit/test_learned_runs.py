@@ -46,7 +46,7 @@ def point(learned):
 @pytest.mark.slow
 def test_bands_are_slopes_in_the_shifts_of_maps(learned, point):
     _, engine, _ = learned
-    slopes, _, _ = _slopes(engine, point)
+    slopes, *_ = _slopes(engine, point)
     slopes = np.asarray(slopes[0])
     assert (slopes != 0).sum() > 5
     score = eqx.filter_jit(

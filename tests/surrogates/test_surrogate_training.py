@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jaxlik.errors import ConfigError
+from jaxlik.yields.neural import ROOT_OFFSET
 from surrogates.maps import TRAIN
 from surrogates.recipe import Recipe
 from surrogates.run import Run, groups_of, train
-from surrogates.training import OFFSET, advance, prepare, scaled_values, start, stop_loss
+from surrogates.training import advance, prepare, scaled_values, start, stop_loss
 from surrogates.validation import predictions
 
 
@@ -48,7 +49,7 @@ def test_training_learns(map_sets, small_run):
     for maps in map_sets:
         found = predictions(maps, small_run.load(maps))
         fitted = maps.use == TRAIN
-        roots = [np.sqrt(v[fitted] / maps.scale + OFFSET) for v in (found, maps.values)]
+        roots = [np.sqrt(v[fitted] / maps.scale + ROOT_OFFSET) for v in (found, maps.values)]
         spread = np.nanvar(roots[1])
         assert np.nanmean((roots[0] - roots[1]) ** 2) < 0.1 * spread
 

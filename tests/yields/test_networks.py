@@ -130,5 +130,5 @@ def test_batches_of_models_are_joined():
 def test_networks_themselves_cannot_be_batched():
     stack, (domain, point) = random_stack(), rows(4)
     twice = jax.tree.map(lambda a: jnp.stack([a, a]), stack)
-    with pytest.raises(NotImplementedError, match="map over points"):
+    with pytest.raises(ValueError, match="map over domains and points only"):
         jax.vmap(hidden_layer, (0, None, None))(twice, jnp.asarray(domain), jnp.asarray(point))

@@ -180,13 +180,12 @@ def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments)
 def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels]":
     """Open the database and assemble the engine."""
     from jaxlik.database.compile import load_database
+    from jaxlik.fit.engines import choose_networks, make_engine
 
     snapshot = load_database(config.database, quiet=console.quiet)
     console.note(
         f"database {snapshot.version}: {len(snapshot.results)} results, {len(snapshot.maps)} maps"
     )
-    from jaxlik.fit.engines import choose_networks, make_engine
-
     surrogate = choose_networks(config.engine, snapshot)
     if surrogate is not None:
         console.note(f"yields from {len(surrogate.manifest['networks'])} networks")
