@@ -7,6 +7,7 @@ fail once in 10^5 (p > 1e-5), and a wrong one is caught at p < 1e-10.
 import jax
 import jax.numpy as jnp
 import pytest
+from mistakes import Forgetful, Narrower, NoPrior
 from one_step import (
     RIGHT,
     WRONG,
@@ -29,7 +30,7 @@ from walkers.posterior.moves import (
     Swap,
     content_candidate,
 )
-from walkers.posterior.proposals import AbstractDensity, Gaussian
+from walkers.posterior.proposals import Gaussian
 
 pytestmark = pytest.mark.statistical
 
@@ -72,28 +73,6 @@ class NextTo(AbstractMove):
         return content_candidate(draw, target, state, new, forth, jnp.zeros(()), near)
 
 
-class Forgetful(AbstractDensity):
-    """A proposal whose density is left out of the acceptance."""
-
-    inner: AbstractDensity
-
-    def sample(self, key, vector, which):
-        return self.inner.sample(key, vector, which)
-
-    def log_density(self, vector, which):
-        return jnp.zeros(())
-
-
-class Narrower(Forgetful):
-    """Births at a quarter of the scale that the acceptance believes in."""
-
-    def sample(self, key, vector, which):
-        return jnp.where(which, 0.25 * self.inner.sample(key, vector, which), vector)
-
-    def log_density(self, vector, which):
-        return self.inner.log_density(vector, which)
-
-
 class Lopsided(AbstractBitProposal):
     """Prefers births, and does not say so."""
 
@@ -101,14 +80,6 @@ class Lopsided(AbstractBitProposal):
         weights = jnp.where(bits, 0.0, 1.0)
         one = jax.random.categorical(key, weights)
         return bits ^ (jnp.arange(bits.shape[0]) == one), jnp.zeros(()), jnp.zeros(())
-
-
-class NoPrior(GaussianToy):
-    """The prior of the coordinates cancelled."""
-
-    def log_likelihood(self, bits, vector):
-        squares = jnp.sum(jnp.where(self.in_use(bits), vector**2, 0.0))
-        return super().log_likelihood(bits, vector) + 0.5 * squares
 
 
 FREE = jnp.ones(4, bool)
