@@ -11,14 +11,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxlik.engine import Engine
+from jaxlik.fit.config import SearchConfig
 from jaxlik.physics.kinematics import branching_sums, existing_productions, open_channels
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import SAME_BRANCHING_RATIO, SAME_SIGNAL_STRENGTH
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 from walkers.moves.settle import is_valid
-from walkers.state import WalkerState
-from walkers.step import joined, rescale, sliced
-from walkers.target import AbstractTarget
+from walkers.state import WalkerState, lonely_point
+from walkers.step import default_chunk, joined, rescale, sliced
+from walkers.target import AbstractTarget, as_target
 
 MASS_UNIT = 50.0
 """GeV; change of a mass that counts as much as a factor e in a signal strength."""
@@ -28,6 +30,9 @@ FIRST_STEP = 0.5
 
 GROWTH, SHRINKAGE = 1.5, 0.3
 """Factors on the step length after a success and after a failure."""
+
+FIRST_MASS = 200.0
+"""GeV; of the LBP at which ascents are compiled."""
 
 MAX_LOGARITHM = 11.0
 """Largest |ln kappa|; beyond the cap of signal strengths nothing changes."""
@@ -149,6 +154,15 @@ def ascend_chunk(
 ) -> Ascent:
     """Climb from a few models at once; see `ascend_one`."""
     return jax.vmap(lambda point: ascend_one(target, point, num_steps, max_particles))(points)
+
+
+def compile_ascent(engine: Engine | AbstractTarget, config: SearchConfig) -> None:
+    """Compile what `ascend` of a search calls, without a result."""
+    target = as_target(engine)
+    chunk = min(config.chunk or default_chunk(config.walkers), config.walkers)
+    masses = jnp.full(chunk, FIRST_MASS)
+    points = jax.vmap(lambda mass: lonely_point(target.space, mass))(masses)
+    ascend_chunk(target, points, config.gradient_steps, config.max_particles)
 
 
 def ascend(

@@ -3,8 +3,8 @@
 All models are evaluated exactly and in the gauge mu = 1, like those of the search.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,9 +16,9 @@ from jaxlik.fit.labels import Labels
 from jaxlik.physics.kinematics import existing_productions
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.typing import Array, Bool, Float
+from walkers.gauge import at, score_in_gauge, stacked
 from walkers.moves.base import removable_particles
 from walkers.moves.settle import Draft, settle
-from walkers.step import GAUGE_TOLERANCE, MAX_ROUNDS, default_chunk, evaluate, joined, rescale
 from walkers.target import AbstractTarget, as_target
 
 ALLOWED_LOSS = 0.0
@@ -26,18 +26,6 @@ ALLOWED_LOSS = 0.0
 
 NUM_NEIGHBOURS = 3
 """Signal strengths a strength is tried to be set equal to."""
-
-
-BATCH = 50
-"""Models per compiled call on an accelerator: the default number of walkers."""
-
-
-class Scored(NamedTuple):
-    """Models in the gauge mu = 1, their scores (`-inf` without) and combinations."""
-
-    points: ModelPoint
-    score: Float[np.ndarray, " model"]
-    members: Bool[np.ndarray, "model candidate"]
 
 
 def trim(
@@ -63,19 +51,19 @@ def trim(
         losses explain.
     """
     target = as_target(engine)
-    best = score_in_gauge(target, _stacked([point]), chunk)
-    current, score = _at(best.points, 0), float(best.score[0])
+    best = score_in_gauge(target, stacked([point]), chunk)
+    current, score = at(best.points, 0), float(best.score[0])
     while np.isfinite(score):
         # Only what has fewer parts counts as simpler: without this, equals alternate forever.
         size = num_parts(target.space, current)
         trials = [t for t in _simpler(target, current) if num_parts(target.space, t) < size]
         if not trials:
             break
-        found = score_in_gauge(target, _stacked(trials), chunk)
+        found = score_in_gauge(target, stacked(trials), chunk)
         place = int(np.argmax(found.score))
         if not found.score[place] >= score - allowed_loss:
             break
-        current, score = _at(found.points, place), float(found.score[place])
+        current, score = at(found.points, place), float(found.score[place])
     return current
 
 
@@ -99,7 +87,7 @@ def contributions(
         be left to combine (``loss`` is then K itself).
     """
     target = as_target(engine)
-    base = score_in_gauge(target, _stacked([point]), chunk)
+    base = score_in_gauge(target, stacked([point]), chunk)
     analyses: dict[str, np.ndarray] = {}
     for number in np.flatnonzero(base.members[0]):
         name = labels.candidates[int(number)].analysis
@@ -114,55 +102,13 @@ def contributions(
     excluded = np.zeros((len(models), target.num_candidates), dtype=bool)
     for row, mask in enumerate(analyses.values()):
         excluded[row] = mask
-    found = score_in_gauge(target, _stacked(models), chunk, jnp.asarray(excluded)).score
+    found = score_in_gauge(target, stacked(models), chunk, jnp.asarray(excluded)).score
     count = len(analyses)
     return {
         "K": _number(total),
         "particles": _losses(particles, found[count:], total),
         "analyses": _losses(analyses, found[:count], total),
     }
-
-
-def score_in_gauge(
-    target: AbstractTarget,
-    points: ModelPoint,
-    chunk: int = 0,
-    excluded: Bool[Array, "model candidate"] | None = None,
-) -> Scored:
-    """Evaluate models and rescale their signal strengths until mu-hat is 1.
-
-    Follows the rules of `walkers.step`.
-
-    Args:
-        target: The score.
-        points: Models, stacked.
-        chunk: Models per compiled call; 0 chooses as the search does. Shorter batches
-            are filled up.
-        excluded: Candidates that may not take part, per model.
-    """
-    count = points.masses.shape[0]
-    everyone = jnp.zeros((count, target.num_candidates), dtype=bool)
-    chunk = chunk or default_chunk(BATCH)
-    points, barred = _filled((points, everyone if excluded is None else excluded), chunk)
-    size = points.masses.shape[0]
-    best = np.full(size, -np.inf)
-    done = np.zeros(size, dtype=bool)
-    members = np.zeros(barred.shape, dtype=bool)
-    final = points
-    for number in range(MAX_ROUNDS):
-        outcome = joined(evaluate(target, points, chunk, barred), size)
-        score, mu = np.asarray(outcome.score), np.asarray(outcome.mu_hat)
-        usable = ~np.asarray(outcome.overflow) & ~np.isnan(score)
-        sees = usable & (mu > 0) & np.isfinite(score)
-        off = np.log(np.where(sees, mu, 1.0))
-        settled = (np.abs(off) <= GAUGE_TOLERANCE) | ((off < 0) & (number >= 2))
-        now = ~done & settled
-        best = np.where(now & usable, score, best)
-        members = np.where(now[:, None], np.asarray(outcome.members), members)
-        final = _where(now, points, final)
-        done |= now
-        points = rescale(points, jnp.asarray(np.where(sees, mu, 1.0)))
-    return Scored(jax.tree.map(lambda leaf: leaf[:count], final), best[:count], members[:count])
 
 
 def _without_each_particle(
@@ -257,28 +203,3 @@ def _losses(
 
 def _number(score: float) -> float | None:
     return score if np.isfinite(score) else None
-
-
-def _stacked(points: Sequence[ModelPoint]) -> ModelPoint:
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(a) for a in leaves]), *points)
-
-
-def _at(points: ModelPoint, place: int) -> ModelPoint:
-    return jax.tree.map(lambda leaf: leaf[place], points)
-
-
-def _filled(tree: Any, chunk: int) -> Any:
-    """Batches repeated at the end up to a multiple of the chunk, so that shapes recur."""
-
-    def fill(leaf: Array) -> Array:
-        missing = -leaf.shape[0] % chunk
-        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)])
-
-    return jax.tree.map(fill, tree)
-
-
-def _where(chosen: Bool[np.ndarray, " model"], new: ModelPoint, old: ModelPoint) -> ModelPoint:
-    mask = jnp.asarray(chosen)
-    return jax.tree.map(
-        lambda a, b: jnp.where(mask.reshape((-1,) + (1,) * (a.ndim - 1)), a, b), new, old
-    )

@@ -72,6 +72,8 @@ class SearchConfig:
         steps: Steps of each walker.
         seed: Seed of all random numbers.
         keep: Length of the list of best models.
+        leads: Simple models of each kind that are scored before the walk and built up;
+            0 for a walk that starts from nothing.
         block: Steps between progress reports and checkpoints.
         gradient_every: Steps between gradient ascents of all walkers; 0 for none.
         gradient_steps: Steps of one gradient ascent.
@@ -88,6 +90,7 @@ class SearchConfig:
     steps: int = 300
     seed: int = 0
     keep: int = 10
+    leads: int = 8
     block: int = 20
     gradient_every: int = 25
     gradient_steps: int = 3
@@ -153,6 +156,7 @@ _LEAST: dict[str, int] = {
     "steps": 1,
     "seed": 0,
     "keep": 1,
+    "leads": 0,
     "block": 1,
     "gradient_every": 0,
     "gradient_steps": 0,

@@ -2,7 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,24 @@ logger = logging.getLogger(__name__)
 
 BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}] {postfix}"
 """No estimate of the end from tqdm: it would take the compilation of the start for steps."""
+
+
+@contextmanager
+def stage_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar for work whose length is not known: evaluations so far, best K.
+
+    Args:
+        name: What is going on.
+        quiet: Show nothing.
+    """
+    layout = "{desc}: {n_fmt} evaluations [{elapsed}] {postfix}"
+    with tqdm(desc=name, disable=quiet, bar_format=layout) as bar:
+
+        def report(evaluations: int, best: float) -> None:
+            bar.update(evaluations - bar.n)
+            bar.set_postfix_str(f"best K = {best:.2f}" if math.isfinite(best) else "no model yet")
+
+        yield report
 
 
 class Recorder:
@@ -47,8 +67,17 @@ class Recorder:
         self.seconds = self._before
         self._best: np.ndarray | None = None
         self.rate = earlier[-1]["steps_per_second"] if earlier else 0.0
-        self.bar = tqdm(
-            total=steps, initial=done, desc="searching", disable=quiet, bar_format=BAR_FORMAT
+        self._steps, self._done, self._quiet = steps, done, quiet
+
+    @cached_property
+    def bar(self) -> tqdm:
+        """The progress bar; the first look shows it."""
+        return tqdm(
+            total=self._steps,
+            initial=self._done,
+            desc="searching",
+            disable=self._quiet,
+            bar_format=BAR_FORMAT,
         )
 
     def __call__(self, state: Any, progress: Any) -> None:
@@ -79,9 +108,14 @@ class Recorder:
         self.rate = float(progress.steps_per_second) or self.rate
         self.bar.set_postfix_str(progress_text(best, r_max, self.rate))
 
+    def start(self) -> None:
+        """Show the progress bar."""
+        self.bar.refresh()
+
     def close(self) -> None:
         """Leave the progress bar as it stands."""
-        self.bar.close()
+        if "bar" in self.__dict__:
+            self.bar.close()
 
     def _write_models(self, hiscores: Any) -> None:
         """Write the list of best models if it changed."""

@@ -19,7 +19,8 @@ SLEPTONS = (1000011, 1000013, 1000015)
 SNEUTRINOS = (1000012, 1000014, 1000016)
 GLUINO = 1000021
 
-_ISOSPIN_PARTNER = {1: 2, 2: 1, 3: 4, 4: 3, 11: 12, 13: 14, 15: 16, 12: 11, 14: 13, 16: 15}
+ISOSPIN_PARTNER = {1: 2, 2: 1, 3: 4, 4: 3, 11: 12, 13: 14, 15: 16, 12: 11, 14: 13, 16: 15}
+"""The other member of each doublet of fermions."""
 
 
 def _first_generations(mothers: tuple[int, ...]) -> list[Channel]:
@@ -28,7 +29,7 @@ def _first_generations(mothers: tuple[int, ...]) -> list[Channel]:
     for mother in mothers:
         fermion = mother - 1000000
         channels += [(mother, daughter, (fermion,)) for daughter in NEUTRALINOS]
-        channels += [(mother, daughter, (_ISOSPIN_PARTNER[fermion],)) for daughter in CHARGINOS]
+        channels += [(mother, daughter, (ISOSPIN_PARTNER[fermion],)) for daughter in CHARGINOS]
         if mother in SQUARKS:
             channels.append((mother, GLUINO, (fermion,)))
     return channels

@@ -9,7 +9,10 @@ import pytest
 from jaxlik.fit.__main__ import main
 from jaxlik.fit.store import read_lines
 
-TINY = ["--walkers", "10", "--steps", "20", "--block", "10", "--gradient-every", "0"]
+TINY = [
+    *("--walkers", "10", "--steps", "20", "--block", "10"),
+    *("--leads", "1", "--gradient-every", "0", "--gradient-steps", "0"),
+]
 
 
 def state_arrays(folder):
@@ -160,13 +163,13 @@ def test_a_damaged_checkpoint_is_refused(quick, finished, capsys):
 
 
 def test_a_search_that_sees_nothing_fails_politely(quick, monkeypatch, capsys):
-    """Ctrl-C before the first block: an empty but valid directory, exit code 1."""
-    from walkers import run as walk
+    """Ctrl-C before there is any model: an empty but valid directory, exit code 1."""
+    from walkers import grow
 
-    def search(*args, **kwargs):
+    def grown_state(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(walk, "search", search)
+    monkeypatch.setattr(grow, "grown_state", grown_state)
     assert main(["build", *TINY, "--output", "empty", "--quiet"]) == 1
     assert "No model was found" in capsys.readouterr().out
     summary = json.loads((quick / "empty" / "summary.json").read_text())

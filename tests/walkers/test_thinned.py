@@ -10,11 +10,14 @@ import pytest
 
 from jaxlik.fit.config import SearchConfig
 from jaxlik.physics.model import point_from_dict, validate
+from walkers.gauge import evaluate_all, score_in_gauge
+from walkers.grow import grown_state
+from walkers.leads import find_leads, lead_models, sample_masses
 from walkers.run import KINDS, initial_state, search
 from walkers.state import load_state, new_walkers, save_state
 from walkers.step import GAUGE_TOLERANCE, evaluate, joined, rescale
 from walkers.target import as_target
-from walkers.trim import contributions, score_in_gauge, trim
+from walkers.trim import contributions, trim
 
 CONFIG = SearchConfig(
     walkers=10, steps=60, seed=4, block=30, gradient_every=0, temperature=0.3, teleport=0.02,
@@ -157,3 +160,38 @@ def test_larger_tables_keep_the_score(engine):
     larger = target.enlarged(tuple(2 * n for n in target.sizes))
     assert larger.sizes == tuple(2 * n for n in target.sizes)
     assert eqx.tree_equal(larger.engine.regions, engine.regions)
+
+
+def test_building_up_starts_the_walk_from_good_models(engine):
+    config = dataclasses.replace(CONFIG, leads=1, gradient_steps=0, keep=3, steps=1)
+    stages = []
+    state = grown_state(engine, config, report=lambda *stage: stages.append(stage))
+    target = as_target(engine)
+    evaluations, best = zip(*stages, strict=True)
+    assert list(evaluations) == sorted(evaluations)
+    assert list(best) == sorted(best)
+    assert best[-1] > best[0] > 0.0
+    score = np.asarray(state.walkers.score)
+    assert np.isfinite(score[:5]).all()
+    assert not np.isfinite(score[5:]).any()
+    outcome = joined(evaluate(target, state.walkers.point, 10), 10)
+    np.testing.assert_allclose(outcome.score[:5], score[:5], rtol=1e-9)
+    assert state.hiscores.score[0] == score.max() == pytest.approx(best[-1], abs=1e-6)
+    again = grown_state(engine, config)
+    np.testing.assert_array_equal(again.walkers.score, score)
+    walked = search(engine, config, state=state)
+    assert walked.hiscores.score[0] >= score.max()
+
+
+def test_simple_models_lie_where_maps_see_them(engine):
+    leads = find_leads(engine.space, engine.yields)
+    masses = sample_masses(leads, engine.yields, 2, seed=3)
+    reference_fn = as_target(engine).reference_fn
+    points = lead_models(engine.space, leads, masses, reference_fn, CONFIG.max_particles)
+    count = points.masses.shape[0]
+    assert count > len(leads.label)
+    for row in range(0, count, 17):
+        validate(engine.space, jax.tree.map(lambda leaf, row=row: np.asarray(leaf[row]), points))
+    outcome = evaluate_all(as_target(engine), points, 10)
+    # Thinned maps have holes, and some topologies fall below the sensitivity wanted.
+    assert np.mean(np.isfinite(np.asarray(outcome.score))) > 0.6

@@ -7,7 +7,8 @@ import pytest
 from toy_target import HIDDEN
 
 from jaxlik.physics.model import point_from_dict, validate
-from walkers.trim import contributions, num_parts, score_in_gauge, trim
+from walkers.gauge import score_in_gauge
+from walkers.trim import contributions, num_parts, trim
 
 IDLE = 1000011
 

@@ -230,13 +230,13 @@ def build(
         f"searching with {config.search.walkers} walkers; the first steps wait for the compiler, "
         "about a minute without its cache"
     )
+    status = store.DONE
+    warmup = _warmup(config, engine, labels)
     done = 0 if state is None else int(state.step)
     recorder = Recorder(
         run, engine.space, save_state, steps=config.search.steps, done=done, quiet=console.quiet
     )
     recorder.state = state
-    status = store.DONE
-    warmup = _warmup(config, engine, labels, state)
 
     def on_block(state: Any, progress: Any) -> None:
         recorder(state, progress)
@@ -244,6 +244,9 @@ def build(
         warmup.wait(0)
 
     try:
+        if state is None and config.search.leads:
+            recorder.state = state = _grown(config, engine, run, console, warmup)
+        recorder.start()
         recorder.state = walk.search(engine, config.search, state=state, on_block=on_block)
     except KeyboardInterrupt:
         status = store.INTERRUPTED
@@ -266,22 +269,31 @@ def build(
     return 0 if document["best"] else 1
 
 
-def _warmup(config: FitConfig, engine: "Engine", labels: "Labels", state: Any) -> "Warmup":
-    """Compile ascents and exact scores in the background of the first block."""
+def _grown(
+    config: FitConfig, engine: "Engine", run: "RunDirectory", console: Console, warmup: "Warmup"
+) -> Any:
+    """The state of a walk that starts from models built up from simple ones."""
+    from jaxlik.fit.progress import stage_bar
+    from walkers.grow import grown_state
+    from walkers.state import save_state
+
+    with stage_bar("building up", quiet=console.quiet) as report:
+        state = grown_state(engine, config.search, report=report, ready=lambda: warmup.wait(0))
+    logger.info("built up: best K = %.4f", float(state.hiscores.score[0]))
+    save_state(run.state, state)
+    return state
+
+
+def _warmup(config: FitConfig, engine: "Engine", labels: "Labels") -> "Warmup":
+    """Compile ascents and exact scores in the background of the first evaluations."""
     from jaxlik.fit.warmup import Warmup, compile_inspection
-    from walkers import run as walk
+    from walkers.builder import compile_ascent
 
     search = config.search
-    done = 0 if state is None else int(state.step)
-    # One step that begins with an ascent: the rest of it is compiled by the search itself.
-    one_step = replace(search, steps=done + 1, gradient_every=1)
-
-    def compile_ascent() -> None:
-        walk.search(engine, one_step, state=state)
-
-    # An ascent within the first block would be compiled in both threads.
-    worthwhile = search.gradient_steps > 0 and search.block < search.gradient_every <= search.steps
-    first = compile_ascent if worthwhile else _nothing
+    # An ascent within the first block of a walk from nothing would be compiled in both threads.
+    later = search.block < search.gradient_every <= search.steps
+    worthwhile = search.gradient_steps > 0 and (search.leads > 0 or later)
+    first = (lambda: compile_ascent(engine, search)) if worthwhile else _nothing
     return Warmup([first, lambda: compile_inspection(engine, labels)])
 
 
