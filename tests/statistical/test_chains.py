@@ -12,6 +12,7 @@ from toys import content_index, exact_answer, exact_draws, gaussian_toy, stacked
 
 from walkers.posterior import kernel as kernel_module
 from walkers.posterior.kernel import run_chains, standard_kernel
+from walkers.posterior.nuts import NUTS
 from walkers.posterior.trajectories import GIST, HMC
 
 pytestmark = pytest.mark.statistical
@@ -44,7 +45,11 @@ def check_occupancy(answer, bits, most_tv=0.02):
     assert 0.5 * np.abs(found - answer.probabilities).sum() < most_tv
 
 
-@pytest.mark.parametrize("trajectory", [HMC(), GIST()], ids=["HMC", "GIST"])
+@pytest.mark.parametrize(
+    "trajectory",
+    [HMC(), GIST(), pytest.param(NUTS(max_depth=4), marks=pytest.mark.slow)],
+    ids=["HMC", "GIST", "NUTS"],
+)
 def test_contents_are_visited_as_evidences_say(trajectory):
     toy = gaussian_toy()
     answer = exact_answer(toy)

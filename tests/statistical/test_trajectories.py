@@ -19,6 +19,7 @@ from one_step import (
 from toys import DelayedToy, FunnelToy, GaussianToy, WalledToy, funnel_draws, stacked_states
 
 from walkers.posterior import trajectories
+from walkers.posterior.nuts import NUTS
 from walkers.posterior.trajectories import GIST, HMC
 
 pytestmark = pytest.mark.statistical
@@ -54,6 +55,7 @@ TRAJECTORIES = {
     "HMC": (HMC(num_leapfrogs=4), 0.6),
     "GIST": (GIST(num_leapfrogs=4), 0.5),
     "GIST from large steps": (GIST(num_leapfrogs=4), 2.5),
+    "NUTS": (NUTS(max_depth=4), 0.5),
 }
 
 
@@ -75,7 +77,7 @@ def test_second_stage_makes_trajectories_exact(delayed, name):
     assert transported(delayed, kernel, step_size=step_size) > RIGHT
 
 
-@pytest.mark.parametrize("name", ["HMC", "GIST"])
+@pytest.mark.parametrize("name", ["HMC", "GIST", "NUTS"])
 def test_trajectories_that_believe_the_guide_are_caught(wall, name):
     kernel, step_size = TRAJECTORIES[name]
     toy = wall.toy
