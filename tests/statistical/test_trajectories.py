@@ -4,6 +4,7 @@
 fail once in 10^5 (p > 1e-5), and a wrong one is caught at p < 1e-10.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from toys import DelayedToy, FunnelToy, GaussianToy, WalledToy, funnel_draws, st
 
 from walkers.posterior import trajectories
 from walkers.posterior.nuts import NUTS
-from walkers.posterior.trajectories import GIST, HMC
+from walkers.posterior.trajectories import GIST, HMC, initial_tuning
 
 pytestmark = pytest.mark.statistical
 
@@ -86,22 +87,26 @@ def test_trajectories_that_believe_the_guide_are_caught(wall, name):
 
 
 def test_trajectories_without_their_kinetic_energy_are_caught(plain, monkeypatch):
-    monkeypatch.setattr(trajectories, "_kinetic_change", lambda *_: jnp.zeros(()))
+    monkeypatch.setattr(trajectories, "kinetic", lambda *_: jnp.zeros(()))
     assert transported(plain, HMC(num_leapfrogs=4), step_size=0.6) < WRONG
 
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_step_sizes_are_checked_backwards(monkeypatch, checked):
-    first_level = trajectories._first_level
-
-    def unchecked(attempt, origin, most):
-        end, tried, found = first_level(attempt, origin, most)
-        return end, tried, found if isinstance(most, int) else jnp.zeros((), bool)
-
     if not checked:
-        monkeypatch.setattr(trajectories, "_first_level", unchecked)
+        monkeypatch.setattr(trajectories, "_reversible", lambda found: found[0])
     states = stacked_states(FunnelToy(), *funnel_draws(NUM_DRAWS, 1))
     reference = funnel_draws(NUM_REFERENCE, 2)[1]
     exam = Exam(FunnelToy(), None, states, np.array([0.0, 1.0]), reference)
     value = transported(exam, GIST(num_leapfrogs=4), step_size=1.0, times=5)
     assert value > RIGHT if checked else value < WRONG
+
+
+@pytest.mark.parametrize("kernel", [HMC(), GIST()])
+def test_programs_hold_the_guide_once(wall, kernel):
+    """Compiling a real likelihood takes long: each copy counts."""
+    state = jax.tree.map(lambda leaf: leaf[0], wall.states)
+    tuning = initial_tuning(wall.toy.num_parameters)
+    program = jax.jit(lambda key, state: kernel(key, wall.toy, state, tuning))
+    # Only the guide of this toy has hyperbolic tangents.
+    assert program.lower(jax.random.key(0), state).as_text().count("stablehlo.tanh") == 1

@@ -39,7 +39,9 @@ def test_dual_averaging_ignores_chains_in_which_nothing_moves():
     assert updated(state, statistic, ~counted & counted, 0.8) == state
 
 
-@pytest.mark.parametrize("trajectory", [HMC(), GIST()], ids=["HMC", "GIST"])
+@pytest.mark.parametrize(
+    "trajectory", [GIST(), pytest.param(HMC(), marks=pytest.mark.slow)], ids=["GIST", "HMC"]
+)
 def test_warm_up_learns_moments_and_step(trajectory, monkeypatch):
     toy = gaussian_toy()
     answer = exact_answer(toy)

@@ -125,8 +125,8 @@ def standard_kernel(
     block: Int[Array, " parameter"],
     *,
     free: Bool[Array, " bit"] | None = None,
-    num_flips: int = 6,
-    num_swaps: int = 2,
+    num_flips: int = 8,
+    num_swaps: int = 4,
     num_rebirths: int = 1,
     trajectory: AbstractTrajectory | None = None,
 ) -> Kernel:

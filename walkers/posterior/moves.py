@@ -184,7 +184,7 @@ class FlipOne(AbstractBitProposal):
         self, key: Key[Array, ""], bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]
     ) -> tuple[Bool[Array, " bit"], Scalar, Scalar]:
         """Symmetric: back is as probable as forth."""
-        one = _one_of(key, self.mask)
+        one = one_of(key, self.mask)
         none = jnp.zeros((), vector.dtype)
         return bits ^ one, none, none
 
@@ -204,7 +204,7 @@ class Swap(AbstractBitProposal):
         """Symmetric, because the numbers to choose from stay the same."""
         first, second = jax.random.split(key)
         off, on = bits & self.mask, ~bits & self.mask
-        new = bits ^ _one_of(first, off) ^ _one_of(second, on)
+        new = bits ^ one_of(first, off) ^ one_of(second, on)
         possible = jnp.any(off) & jnp.any(on)
         none = jnp.zeros((), vector.dtype)
         return new, jnp.where(possible, none, jnp.inf), none
@@ -282,7 +282,7 @@ class Rebirth(AbstractMove):
         used = (
             jnp.zeros_like(target.in_use(state.bits)).at[self.block].max(target.in_use(state.bits))
         )
-        redraw = _one_of(choose, used)[self.block]
+        redraw = one_of(choose, used)[self.block]
         none = jnp.zeros((), state.vector.dtype)
         forth = jnp.where(jnp.any(used), none, jnp.inf)
         return content_candidate(draw, target, state, state.bits, forth, none, auxiliary, redraw)
@@ -303,7 +303,7 @@ class Refresh(eqx.Module):
         return state._replace(vector=auxiliary.resting.sample(key, state.vector, resting))
 
 
-def _one_of(key: Key[Array, ""], mask: Bool[Array, " n"]) -> Bool[Array, " n"]:
+def one_of(key: Key[Array, ""], mask: Bool[Array, " n"]) -> Bool[Array, " n"]:
     """One of the marked entries, all equally probable; none where none is marked."""
     # Ranks of uniform numbers: no division, and no logarithm of zero.
     draws = jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0)

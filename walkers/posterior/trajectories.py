@@ -14,7 +14,6 @@ References:
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -57,74 +56,89 @@ class TrajectoryInfo(NamedTuple):
     gradients: Int[Array, ""]
 
 
-class Phase(NamedTuple):
-    """A point in phase space.
+class Path(NamedTuple):
+    """A trajectory: its end in phase space, and what its length cost.
 
     Attributes:
-        vector: Coordinates.
-        momentum: Zero out of use.
-        slope: Gradient of the guide's log-density; zero out of use.
-        log_density: Of the guide: guide less half the squares of the coordinates in use.
+        vector: Coordinates at the end.
+        momentum: There; zero out of use.
+        gain: ln of the guide's density in phase space, end less start.
+        kinetic_loss: Kinetic energy, start less end.
     """
+
+    vector: Float[Array, " parameter"]
+    momentum: Float[Array, " parameter"]
+    gain: Scalar
+    kinetic_loss: Scalar
+
+
+class _Phase(NamedTuple):
+    """A point on a path; `slope` is the gradient of `log_density`, zero out of use."""
 
     vector: Float[Array, " parameter"]
     momentum: Float[Array, " parameter"]
     slope: Float[Array, " parameter"]
     log_density: Scalar
-
-
-GuideFn = Callable[[Float[Array, " parameter"]], tuple[Scalar, Float[Array, " parameter"]]]
-
-
-def guide_fn(target: AbstractProductTarget, bits: Bool[Array, " bit"]) -> GuideFn:
-    """The guide's log-density of the coordinates in use, and its gradient."""
-    used = target.in_use(bits)
-
-    def log_density(vector: Float[Array, " parameter"]) -> Scalar:
-        squares = jnp.where(used, vector**2, 0.0)
-        return target.guide(bits, vector) - 0.5 * jnp.sum(squares)
-
-    def value_and_slope(vector):
-        value, slope = jax.value_and_grad(log_density)(vector)
-        return value, jnp.where(used, slope, 0.0)
-
-    return value_and_slope
+    first: Scalar
 
 
 def integrate(
-    value_and_slope: GuideFn,
-    start: Phase,
+    target: AbstractProductTarget,
+    bits: Bool[Array, " bit"],
+    vector: Float[Array, " parameter"],
+    momentum: Float[Array, " parameter"],
     step_size: Scalar,
     inverse_mass: Float[Array, " parameter"],
     num_leapfrogs: int,
-) -> Phase:
-    """Leapfrogs from a point in phase space."""
+) -> Path:
+    """Leapfrogs along the gradient of the guide; coordinates out of use stay.
 
-    def leapfrog(_: int, here: Phase) -> Phase:
-        half = here.momentum + 0.5 * step_size * here.slope
-        vector = here.vector + step_size * inverse_mass * half
-        value, slope = value_and_slope(vector)
-        return Phase(vector, half + 0.5 * step_size * slope, slope, value)
+    Args:
+        target: Gives the guide.
+        bits: Content; stays.
+        vector: Where to start.
+        momentum: Zero out of use.
+        step_size: Of each leapfrog.
+        inverse_mass: Diagonal of the inverse of the mass matrix.
+        num_leapfrogs: Their number, which costs one gradient more.
+    """
+    used = target.in_use(bits)
 
-    return jax.lax.fori_loop(0, num_leapfrogs, leapfrog, start)
+    def log_density(vector: Float[Array, " parameter"]) -> Scalar:
+        return target.guide(bits, vector) - 0.5 * jnp.sum(jnp.where(used, vector**2, 0.0))
+
+    def leapfrog(index: int, here: _Phase) -> _Phase:
+        # The first has no length and only finds the slope: the program holds one gradient.
+        step = jnp.where(index == 0, 0.0, step_size)
+        half = here.momentum + 0.5 * step * here.slope
+        vector = here.vector + step * inverse_mass * half
+        value, slope = jax.value_and_grad(log_density)(vector)
+        slope = jnp.where(used, slope, 0.0)
+        first = jnp.where(index == 0, value, here.first)
+        return _Phase(vector, half + 0.5 * step * slope, slope, value, first)
+
+    none = jnp.zeros_like(step_size)
+    start = _Phase(vector, momentum, jnp.zeros_like(vector), none, none)
+    end = jax.lax.fori_loop(0, num_leapfrogs + 1, leapfrog, start)
+    loss = kinetic(momentum, inverse_mass) - kinetic(end.momentum, inverse_mass)
+    return Path(end.vector, end.momentum, end.log_density - end.first + loss, loss)
 
 
-def kinetic(momentum: Float[Array, " parameter"], inverse_mass: Float[Array, " parameter"]):
+def kinetic(
+    momentum: Float[Array, " parameter"], inverse_mass: Float[Array, " parameter"]
+) -> Scalar:
     """Kinetic energy."""
     return 0.5 * jnp.sum(inverse_mass * momentum**2)
 
 
-def begin(
+def draw_momentum(
     key: Key[Array, ""],
-    value_and_slope: GuideFn,
     used: Bool[Array, " parameter"],
-    vector: Float[Array, " parameter"],
     inverse_mass: Float[Array, " parameter"],
-) -> Phase:
-    """Here, with a momentum drawn for the coordinates in use."""
-    noise = jax.random.normal(key, vector.shape, vector.dtype)
-    value, slope = value_and_slope(vector)
-    return Phase(vector, jnp.where(used, noise / jnp.sqrt(inverse_mass), 0.0), slope, value)
+) -> Float[Array, " parameter"]:
+    """Momenta of the coordinates in use."""
+    noise = jax.random.normal(key, inverse_mass.shape, inverse_mass.dtype)
+    return jnp.where(used, noise / jnp.sqrt(inverse_mass), 0.0)
 
 
 class AbstractTrajectory(eqx.Module):
@@ -154,7 +168,7 @@ class HMC(AbstractTrajectory):
         num_leapfrogs: Per trajectory.
     """
 
-    num_leapfrogs: int = eqx.field(static=True, default=8)
+    num_leapfrogs: int = eqx.field(static=True, default=4)
     target_statistic: float = eqx.field(static=True, default=0.8)
 
     def __call__(
@@ -167,12 +181,16 @@ class HMC(AbstractTrajectory):
         """One trajectory and its Metropolis test."""
         draw, jitter, accept = jax.random.split(key, 3)
         used = target.in_use(state.bits)
-        value_and_slope = guide_fn(target, state.bits)
-        start = begin(draw, value_and_slope, used, state.vector, tuning.inverse_mass)
-        step_size = tuning.step_size * _jitter(jitter, tuning.step_size)
-        end = integrate(value_and_slope, start, step_size, tuning.inverse_mass, self.num_leapfrogs)
-        log_ratio = _kinetic_change(start, end, tuning)
-        candidate = Candidate(state.bits, end.vector, log_ratio)
+        path = integrate(
+            target,
+            state.bits,
+            state.vector,
+            draw_momentum(draw, used, tuning.inverse_mass),
+            tuning.step_size * _jitter(jitter, tuning.step_size),
+            tuning.inverse_mass,
+            self.num_leapfrogs,
+        )
+        candidate = Candidate(state.bits, path.vector, path.kinetic_loss)
         state, info = decide(accept, target, state, candidate)
         gradients = jnp.asarray(self.num_leapfrogs + 1, jnp.int32)
         return state, TrajectoryInfo(info.accepted, info.probability, jnp.any(used), gradients)
@@ -198,7 +216,7 @@ class GIST(AbstractTrajectory):
         N. Bou-Rabee, B. Carpenter, T. S. Kleppe, S. Liu, arXiv:2408.08259: of the step size.
     """
 
-    num_leapfrogs: int = eqx.field(static=True, default=8)
+    num_leapfrogs: int = eqx.field(static=True, default=4)
     num_halvings: int = eqx.field(static=True, default=10)
     tolerance: float = eqx.field(static=True, default=1.0)
     target_statistic: float = eqx.field(static=True, default=0.8)
@@ -213,58 +231,50 @@ class GIST(AbstractTrajectory):
         """One self-tuned trajectory and its Metropolis test."""
         draw, jitter, accept = jax.random.split(key, 3)
         used = target.in_use(state.bits)
-        value_and_slope = guide_fn(target, state.bits)
-        start = begin(draw, value_and_slope, used, state.vector, tuning.inverse_mass)
-        step_size = tuning.step_size * _jitter(jitter, tuning.step_size)
+        momentum = draw_momentum(draw, used, tuning.inverse_mass)
+        largest = tuning.step_size * _jitter(jitter, tuning.step_size)
 
-        def attempt(origin: Phase, level: Int[Array, ""]) -> tuple[Phase, Bool[Array, ""]]:
-            end = integrate(
-                value_and_slope,
-                origin,
-                step_size * jnp.exp2(-level.astype(step_size.dtype)),
-                tuning.inverse_mass,
-                self.num_leapfrogs,
+        def shorten(carry: tuple[Array, Array, Array], _: None):
+            """The first of at most so many attempts that holds the energy."""
+            vector, momentum, most = carry
+
+            def attempt(carry: tuple[Path, Array, Array]) -> tuple[Path, Array, Array]:
+                tried = carry[1]
+                path = integrate(
+                    target,
+                    state.bits,
+                    vector,
+                    momentum,
+                    largest * jnp.exp2(-tried.astype(largest.dtype)),
+                    tuning.inverse_mass,
+                    self.num_leapfrogs,
+                )
+                return path, tried + 1, jnp.abs(path.gain) < self.tolerance
+
+            none = jnp.zeros_like(largest)
+            path, tried, found = jax.lax.while_loop(
+                lambda carry: ~carry[2] & (carry[1] < most),
+                attempt,
+                (Path(vector, momentum, none, none), jnp.zeros_like(most), jnp.zeros((), bool)),
             )
-            change = end.log_density - origin.log_density + _kinetic_change(origin, end, tuning)
-            return end, jnp.abs(change) < self.tolerance
+            # From the other end, the larger steps must fail; the chosen one cannot.
+            back = (path.vector, -path.momentum, jnp.where(found, tried - 1, 0))
+            return back, (path, tried, found)
 
-        end, tried, found = _first_level(attempt, start, self.num_halvings + 1)
-        # Larger steps must fail from the other end as well; the chosen one cannot.
-        turned = end._replace(momentum=-end.momentum)
-        _, checked, shorter = _first_level(attempt, turned, jnp.where(found, tried - 1, 0))
-        log_ratio = jnp.where(found & ~shorter, _kinetic_change(start, end, tuning), -jnp.inf)
-        vector = jnp.where(found, end.vector, state.vector)
-        candidate = Candidate(state.bits, vector, log_ratio)
-        state, info = decide(accept, target, state, candidate)
-        gradients = 1 + self.num_leapfrogs * (tried + checked)
-        at_once = (found & (tried == 1)).astype(log_ratio.dtype)
+        forth = (state.vector, momentum, jnp.asarray(self.num_halvings + 1, jnp.int32))
+        _, (paths, tried, found) = jax.lax.scan(shorten, forth, None, length=2)
+        path = jax.tree.map(lambda leaf: leaf[0], paths)
+        log_ratio = jnp.where(_reversible(found), path.kinetic_loss, -jnp.inf)
+        vector = jnp.where(found[0], path.vector, state.vector)
+        state, info = decide(accept, target, state, Candidate(state.bits, vector, log_ratio))
+        gradients = (self.num_leapfrogs + 1) * jnp.sum(tried)
+        at_once = (found[0] & (tried[0] == 1)).astype(log_ratio.dtype)
         return state, TrajectoryInfo(info.accepted, at_once, jnp.any(used), gradients)
 
 
-def _first_level(
-    attempt: Callable[[Phase, Int[Array, ""]], tuple[Phase, Bool[Array, ""]]],
-    origin: Phase,
-    most: int | Int[Array, ""],
-) -> tuple[Phase, Int[Array, ""], Bool[Array, ""]]:
-    """The first attempt that succeeds, how many were made, and whether one did."""
-    none = (origin, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-
-    def go_on(carry):
-        _, tried, found = carry
-        return ~found & (tried < most)
-
-    def body(carry):
-        _, tried, _ = carry
-        end, found = attempt(origin, tried)
-        return end, tried + 1, found
-
-    return jax.lax.while_loop(go_on, body, none)
-
-
-def _kinetic_change(start: Phase, end: Phase, tuning: Tuning) -> Scalar:
-    """Kinetic energy at the start less that at the end."""
-    inverse_mass = tuning.inverse_mass
-    return kinetic(start.momentum, inverse_mass) - kinetic(end.momentum, inverse_mass)
+def _reversible(found: Bool[Array, "2"]) -> Bool[Array, ""]:
+    """A step was found, and from the other end no larger one."""
+    return found[0] & ~found[1]
 
 
 def _jitter(key: Key[Array, ""], like: Scalar) -> Scalar:
