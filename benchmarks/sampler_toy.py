@@ -30,7 +30,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from toys import content_index, exact_answer, gaussian_toy, stacked_states  # noqa: E402
 
-from walkers.posterior.diagnostics import bulk_ess, r_hat  # noqa: E402
+from jaxlik.fit.diagnostics import bulk_ess, r_hat  # noqa: E402
 from walkers.posterior.kernel import Kernel, run_chains, standard_kernel  # noqa: E402
 from walkers.posterior.moves import AbstractMove, Candidate  # noqa: E402
 from walkers.posterior.nuts import NUTS  # noqa: E402

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from walkers.posterior.diagnostics import bulk_ess, diagnose, mean_error, r_hat, tail_ess
+from jaxlik.fit.diagnostics import bulk_ess, diagnose, mean_error, r_hat, tail_ess
 
 pytestmark = pytest.mark.statistical
 
