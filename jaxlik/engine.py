@@ -17,10 +17,15 @@ from jax import lax
 
 from jaxlik.combination.cliques import CliqueTable
 from jaxlik.combination.joint import Heights, best_joint, polish
-from jaxlik.combination.sensitive import CombinedLimit, combined_limit, moving_limit
+from jaxlik.combination.sensitive import (
+    CombinedLimit,
+    combined_limit,
+    most_sensitive,
+    moving_limit,
+)
 from jaxlik.critic import MIN_CROSS_SECTION, Clusters, LimitTable, cluster, mu_limit
 from jaxlik.errors import Status, merge_status
-from jaxlik.evaluation import Evaluation, JointModels, Prediction, Regions, Settings
+from jaxlik.evaluation import Comparison, Evaluation, JointModels, Prediction, Regions, Settings
 from jaxlik.physics.cross_sections import CrossSections
 from jaxlik.physics.kinematics import existing_productions, normalise_branching_ratios
 from jaxlik.physics.model import ModelPoint, ModelSpace
@@ -208,6 +213,29 @@ class Engine(eqx.Module):
             mu_max,
             prediction,
             status,
+        )
+
+    def compare(self, point: ModelPoint) -> Comparison:
+        r"""Likelihood ratio to the Standard Model in the most sensitive combination.
+
+        $$ \ln\frac{p_\theta(D)}{p_\text{SM}(D)} = \sum_{i \in C(\theta)}
+           \ln\frac{L_i(\theta)}{L_i(\text{SM})} $$
+
+        The combination C is the one with the largest expected sensitivity. It does not
+        depend on data, so that the ratio is one of normalised densities whose mean over
+        data of the Standard Model is 1, however other results overlap with C.
+
+        Args:
+            point: The model, at its own signal strengths (mu = 1).
+        """
+        prediction = self.predict(point, self.reference_production(point))
+        choice = self._choose_limits(prediction.clusters)
+        sensitivity, _, live = self._candidates(prediction, choice)
+        members = most_sensitive(self.cliques, live, lax.stop_gradient(sensitivity))
+        values, _, status = self._log_ratios(prediction, choice, jnp.ones(1))
+        log_ratio = 0.5 * jnp.sum(jnp.where(members, values[0], 0.0))
+        return Comparison(
+            log_ratio, members, prediction.r_max, merge_status(status, prediction.status)
         )
 
     def _combined_limit(

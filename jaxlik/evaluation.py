@@ -139,3 +139,19 @@ class Evaluation(NamedTuple):
     mu_max: Scalar
     prediction: Prediction
     status: Status  # type: ignore[reportInvalidTypeForm]
+
+
+class Comparison(NamedTuple):
+    """A model compared with the Standard Model, for a combination chosen without the data.
+
+    Attributes:
+        log_ratio: ln(L(model)/L(Standard Model)) of the most sensitive combination.
+        members: Candidates in it.
+        r_max: Largest r-value the critic counts.
+        status: Worst outcome of all steps.
+    """
+
+    log_ratio: Scalar
+    members: Bool[Array, " candidate"]
+    r_max: Scalar
+    status: Status  # type: ignore[reportInvalidTypeForm]

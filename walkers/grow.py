@@ -61,6 +61,40 @@ class Grown(NamedTuple):
     best: list[tuple[int, float]]
 
 
+class Simple(NamedTuple):
+    """Simple models, scored once.
+
+    Attributes:
+        points: Models, stacked, rescaled to their best signal strength.
+        score: K before that; `-inf` for models without.
+    """
+
+    points: ModelPoint
+    score: Float[np.ndarray, " model"]
+
+
+def simple_models(
+    target: AbstractTarget, yields: EfficiencyYields | NeuralYields, config: SearchConfig
+) -> Simple:
+    """All kinds of simple models at a few masses each, with their scores.
+
+    Args:
+        target: The score.
+        yields: Topologies and maps behind it.
+        config: `leads`, `seed`, `walkers`, `max_particles` and `chunk` count.
+    """
+    space = target.space
+    leads = find_leads(space, yields)
+    masses = sample_masses(leads, yields, config.leads, config.seed)
+    points = lead_models(space, leads, masses, target.reference_fn, config.max_particles)
+    chunk = min(config.chunk or default_chunk(config.walkers), config.walkers)
+    outcome = evaluate_all(target, points, chunk)
+    mu = np.asarray(outcome.mu_hat)
+    usable = ~np.asarray(outcome.overflow) & (mu > 0)
+    score = np.where(usable, np.asarray(outcome.score), -np.inf)
+    return Simple(rescale(points, jnp.asarray(np.where(mu > 0, mu, 1.0))), score)
+
+
 class _Pool:
     """Scored models in the gauge mu = 1, best first, and what they cost."""
 
@@ -141,16 +175,11 @@ def grow(
     """
     space = target.space
     pool = _Pool(target, config, report)
-    leads = find_leads(space, yields)
-    masses = sample_masses(leads, yields, config.leads, config.seed)
-    points = lead_models(space, leads, masses, target.reference_fn, config.max_particles)
-    first = evaluate_all(target, points, pool.chunk)
-    pool.evaluations += points.masses.shape[0]
-    usable = ~np.asarray(first.overflow) & (np.asarray(first.mu_hat) > 0)
-    score = np.where(usable, np.asarray(first.score), -np.inf)
-    pool.enter(rescale(points, jnp.where(first.mu_hat > 0, first.mu_hat, 1.0)), score)
+    found = simple_models(target, yields, config)
+    pool.evaluations += len(found.score)
+    pool.enter(found.points, found.score)
     if not pool.score:
-        return Grown(at(points, slice(0, 0)), np.zeros(0), pool.evaluations, pool.best)
+        return Grown(at(found.points, slice(0, 0)), np.zeros(0), pool.evaluations, pool.best)
     partners = [pool.points[i] for i in pool.distinct(PARTNERS, per_content=3)]
     scores = [pool.score[i] for i in pool.distinct(PARTNERS, per_content=3)]
     if ready is not None:

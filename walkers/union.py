@@ -113,8 +113,8 @@ def _renamed(document: Document, names: Mapping[int, int]) -> dict[str, Any]:
         for (daughter, *sm), value in table.items():
             if daughter in SQUARKS:
                 flavour = {daughter - 1000000: names[daughter] - 1000000}
-            final = tuple(sorted(flavour[f] if f in flavour else f for f in sm))
-            decays.setdefault(names[mother], {})[(names[daughter], *final)] = value
+            final = [flavour.get(f) or f for f in sm]
+            decays.setdefault(names[mother], {})[(names[daughter], *sorted(final))] = value
     return {
         "masses": {names[pid]: mass for pid, mass in document["masses"].items()},
         "branching_ratios": decays,

@@ -80,8 +80,7 @@ def combined_limit(
     References:
         arXiv:1007.1727, eqs. 16 and 64-66; the likelihood critic of protomodels (2024).
     """
-    cliques = restrict(table, live, min_members=1)
-    members = choose(table, cliques, sensitivity[None]).members[0]
+    members = most_sensitive(table, live, sensitivity)
     parts = (values, slopes, expected, expected_slopes)
     sums = [jnp.sum(jnp.where(members[None], part, 0.0), axis=1) for part in parts]
     grid = jnp.linspace(0.0, 1.0, GRID_SIZE) * nodes[-1]
@@ -107,6 +106,20 @@ def combined_limit(
         (right - left) / (2 * step), curvature, grid[middle], grid[-1]
     )
     return CombinedLimit(members, limit, best, curvature, grid, logs)
+
+
+def most_sensitive(
+    table: CliqueTable, live: Bool[Array, " candidate"], sensitivity: Float[Array, " candidate"]
+) -> Bool[Array, " candidate"]:
+    """Candidates in the combination with the largest sum of sensitivities.
+
+    Args:
+        table: From `make_clique_table`.
+        live: Candidates in the graph.
+        sensitivity: Expected 2 ln(L_i(1)/L_i(0)); not negative, no gradients.
+    """
+    cliques = restrict(table, live, min_members=1)
+    return choose(table, cliques, sensitivity[None]).members[0]
 
 
 def moving_limit(

@@ -1,5 +1,6 @@
-"""A sampler of posteriors over models whose number of parameters changes.
+"""Posterior over models whose content changes: exact reversible jumps, trajectories, evidences.
 
-Unlike the walk of `walkers.run`, everything here leaves a stated density invariant:
-`AbstractProductTarget`. It knows neither particles nor engines.
+`target`, `proposals`, `moves`, `trajectories`, `nuts`, `kernel`, `warmup`, `smc` and `diagnostics`
+know only bits and vectors; `model`, `contents`, `births` and `sampler` apply them to models of
+new physics.
 """
