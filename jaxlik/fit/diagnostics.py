@@ -124,7 +124,8 @@ def _r_hat(values: np.ndarray) -> float:
     count = values.shape[1]
     within = np.mean(np.var(values, axis=1, ddof=1))
     between = np.var(np.mean(values, axis=1), ddof=1)
-    if within == 0:
+    # Not from the variance: that of equal numbers need not be zero after rounding.
+    if not np.ptp(values, axis=1).any():
         return np.inf
     return float(np.sqrt(((count - 1) / count * within + between) / within))
 
