@@ -143,17 +143,21 @@ def balanced(
 ) -> Float[np.ndarray, "chain draw"] | None:
     """Chains of one length that keep as many draws as possible; `None` if there are too few.
 
-    Chains visit a content unequally often. Those with fewer draws than the common length
-    are left out; of the others evenly spaced draws are taken, so that early and late ones
-    count alike. Effective numbers of draws come out too small by this, never too large.
+    Chains visit a content unequally often. Those with fewer draws than the common length,
+    at most half of them, are left out; of the others evenly spaced draws are taken, so that
+    early and late ones count alike. Effective numbers of draws come out too small by this,
+    never too large.
 
     Args:
         series: Draws of each chain.
     """
+    if not series:
+        return None
     lengths = np.sort([len(chain) for chain in series])[::-1]
     kept = lengths * np.arange(1, len(lengths) + 1)
-    if len(lengths) == 0 or lengths[np.argmax(kept)] < MIN_DRAWS:
+    fewest = (len(lengths) - 1) // 2
+    length = int(lengths[fewest + np.argmax(kept[fewest:])])
+    if length < MIN_DRAWS:
         return None
-    length = int(lengths[np.argmax(kept)])
     chosen = [chain for chain in series if len(chain) >= length]
     return np.stack([chain[np.arange(length) * len(chain) // length] for chain in chosen])

@@ -146,7 +146,7 @@ def posterior_document(
             )
         },
         "convergence": convergence_document(judged),
-        "evidence": _evidence(evidence),
+        "evidence": _evidence(draws.pdg_ids, evidence),
         "fisher": _fisher(draws, contents, fisher),
     }
     return finite(document)
@@ -269,12 +269,14 @@ def _num_particles(draws: PosteriorDraws, judged: list[Judged]) -> list[dict[str
     return entries
 
 
-def _evidence(evidence: Sequence[Evidence] | None) -> list[dict[str, Any]] | None:
+def _evidence(
+    pdg_ids: Sequence[int], evidence: Sequence[Evidence] | None
+) -> list[dict[str, Any]] | None:
     if evidence is None:
         return None
     entries = []
     for one in sorted(evidence, key=lambda one: -one.log_evidence):
-        pids = sorted(one.pdg_ids, key=lambda pid: pid == LBP)
+        pids = particles_of(pdg_ids, np.isin(pdg_ids, list(one.pdg_ids)))
         large = one.log_evidence > math.log(1e300)
         entries.append(
             {

@@ -231,7 +231,13 @@ def test_a_channel_that_opens_now_and_then_counts_where_it_is_open():
 
 @pytest.mark.parametrize(
     ("lengths", "shape"),
-    [([50, 50], (2, 50)), ([100, 100, 3], (2, 100)), ([100, 40, 40], (3, 40)), ([9, 2], (1, 9))],
+    [
+        ([50, 50], (2, 50)),
+        ([100, 100, 3], (2, 100)),
+        ([100, 40, 40], (3, 40)),
+        ([9, 2], (1, 9)),
+        ([500, 60, 50, 60, 3], (4, 50)),
+    ],
 )
 def test_balanced_chains_keep_the_most_draws(lengths, shape):
     series = [np.arange(length, dtype=float) for length in lengths]
@@ -239,6 +245,16 @@ def test_balanced_chains_keep_the_most_draws(lengths, shape):
     assert found is not None
     assert found.shape == shape
     assert (np.diff(found, axis=1) > 0).all()
+
+
+def test_a_stuck_chain_does_not_speak_for_the_others():
+    """It has most draws of its content, but the others are compared with it."""
+    mixing = independent_draws({(): 0.8, (STOP,): 0.2}, shape=(4, 1000))
+    stuck = independent_draws({(STOP,): 1.0}, shape=(1, 1000), seed=1)
+    stuck.masses[..., SPACE.particle_index(STOP)] += 2 * WIDTH[STOP]
+    convergence = posterior_document(stack_chains([mixing, stuck]))["convergence"]
+    failed = {failure["quantity"] for failure in convergence["failures"]}
+    assert "m(X_t^1) in X_t^1 X_Z^1" in failed
 
 
 def test_too_few_draws_are_not_compared():
