@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
+from jax.typing import ArrayLike
 
 from jaxlik.physics.bijections import layout
 from jaxlik.physics.kinematics import MAX_MASS, MIN_LBP_MASS, branching_sums, canonical_pairs
@@ -25,6 +26,11 @@ from jaxlik.typing import Array, Bool, Float
 
 EXTREME = 8.0
 """Standard deviations to which coordinates of given models are limited."""
+
+
+def _real(value: ArrayLike) -> Array:
+    """An array of the default precision, strongly typed: another width compiles nothing anew."""
+    return jnp.asarray(value, dtype=float)
 
 
 class Widths(eqx.Module):
@@ -37,10 +43,10 @@ class Widths(eqx.Module):
         strength: Standard deviation of ln(kappa).
     """
 
-    largest_lbp: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1500.0)
-    smallest_gap: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    logit: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
-    strength: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
+    largest_lbp: Float[Array, ""] = eqx.field(converter=_real, default=1500.0)
+    smallest_gap: Float[Array, ""] = eqx.field(converter=_real, default=1.0)
+    logit: Float[Array, ""] = eqx.field(converter=_real, default=1.0)
+    strength: Float[Array, ""] = eqx.field(converter=_real, default=1.0)
 
 
 def to_model(

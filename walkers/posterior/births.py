@@ -163,11 +163,9 @@ class GroupDensity(AbstractDensity):
     ) -> Scalar:
         """Of the mixture; coordinates of all kinds together."""
 
-        def summed(terms: Array) -> Array:
-            return jnp.sum(jnp.where(which, terms, 0.0), axis=-1)
-
-        prior = jnp.log(PRIOR_WEIGHT) + summed(norm.logpdf(vector))
-        near = summed(norm.logpdf(vector, self.table.centre[self.group], self.table.scale))
+        prior = jnp.log(PRIOR_WEIGHT) + jnp.sum(jnp.where(which, norm.logpdf(vector), 0.0))
+        terms = norm.logpdf(vector[None], self.table.centre[self.group], self.table.scale[None])
+        near = jnp.sum(jnp.where(which[None], terms, 0.0), axis=1)
         members = logsumexp(self._log_weights(vector) + near)
         return jnp.logaddexp(prior, jnp.log1p(-PRIOR_WEIGHT) + members)
 

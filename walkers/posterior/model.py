@@ -103,9 +103,7 @@ class ModelTarget(AbstractProductTarget):
         """ln(L/L_SM), `-inf` outside the supports and where tables are too small."""
         point = self.point(bits, vector)
         found = self.engine.compare(point)
-        used = bits[layout(self.space).branching]
-        allowed = masses_allowed(self.space, point)
-        allowed &= jnp.all(open_channels(self.space, point) | ~used)
+        allowed = kinematically_allowed(self.space, bits, point)
         allowed &= found.status == Status.success
         if self.critic:
             allowed &= found.r_max <= self.engine.settings.threshold
@@ -120,6 +118,20 @@ class ModelTarget(AbstractProductTarget):
             value -= jax.nn.softplus(excess) ** 2
         known = jnp.isfinite(value)
         return jnp.where(known, jnp.where(known, value, 0.0), SMALLEST)
+
+
+def kinematically_allowed(
+    space: ModelSpace, bits: Bool[Array, " bit"], point: ModelPoint
+) -> Bool[Array, ""]:
+    """Masses in the region of protomodels, channels in use open.
+
+    Args:
+        space: Layout of the models.
+        bits: What is in use.
+        point: The model of these bits.
+    """
+    used = bits[layout(space).branching]
+    return masses_allowed(space, point) & jnp.all(open_channels(space, point) | ~used)
 
 
 def content_log_prior(
