@@ -43,19 +43,24 @@ MAX_PULLS, MAX_CORRELATED = 40, 25
 DPI = 150
 
 
-def new_axes(width: float = 6.4, height: float = 4.4) -> "Axes":
-    """Axes of a new figure that belongs to no window system; sizes in inches."""
+def new_figure(width: float = 6.4, height: float = 4.4) -> "Figure":
+    """A new figure that belongs to no window system; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure.add_subplot()
+    return figure
 
 
-def save(axes: "Axes", path: Path) -> None:
-    """Write the figure of some axes as PNG."""
-    figure: Figure = axes.figure  # type: ignore[assignment]
+def new_axes(width: float = 6.4, height: float = 4.4) -> "Axes":
+    """Axes that fill a new figure; sizes in inches."""
+    return new_figure(width, height).add_subplot()
+
+
+def save(drawn: "Axes | Figure", path: Path) -> None:
+    """Write a figure, or the figure of some axes, as PNG."""
+    figure: Figure = drawn.figure  # type: ignore[assignment]
     figure.savefig(path, dpi=DPI, format="png")
 
 
@@ -387,7 +392,7 @@ def _clipped(name: str) -> str:
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 2] + ".."
 
 
-def write(draw_fn: Callable[[], "Axes"], path: Path) -> Path:
+def write(draw_fn: Callable[[], "Axes | Figure"], path: Path) -> Path:
     """Draw a figure and write it; returns the path."""
     save(draw_fn(), path)
     return path
