@@ -19,6 +19,8 @@ MAX_CONTENTS = 15
 MAX_CORNER = 8
 MAX_CORRELATED = 25
 NUM_BINS = 30
+MIN_CONTOUR = 200
+"""Fewer draws are shown as points."""
 LEVELS = (0.68, 0.95)
 SHADES = ("#6baed6", "#c6dbef")
 """Of the 68 and the 95 % regions."""
@@ -266,7 +268,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _marginal(axes: "Axes", values: np.ndarray, limits: tuple[float, float]) -> None:
-    axes.hist(values, NUM_BINS, range=limits, histtype="stepfilled", color=SHADES[1], ec=OBSERVED)
+    bins = int(np.clip(np.sqrt(len(values)), 5, NUM_BINS))
+    axes.hist(values, bins, range=limits, histtype="stepfilled", color=SHADES[1], ec=OBSERVED)
     low, median, high = np.quantile(values, [0.16, 0.5, 0.84])
     axes.axvline(median, color=OBSERVED, lw=1.2)
     for edge in (low, high):
@@ -285,11 +288,11 @@ def _joint(
     heights = [_height(smooth, level) for level in reversed(LEVELS)]
     centres = [0.5 * (edges[1:] + edges[:-1]) for edges in (x_edges, y_edges)]
     cuts = sorted({*heights, 1.001 * float(smooth.max())})
-    if len(cuts) == len(LEVELS) + 1:
+    if len(x) >= MIN_CONTOUR and len(cuts) == len(LEVELS) + 1:
         axes.contourf(*centres, smooth, cuts, colors=SHADES[::-1])
         axes.contour(*centres, smooth, cuts[:-1], colors=[OBSERVED], linewidths=0.7)
     else:
-        axes.plot(x, y, ".", color=OBSERVED, ms=1.5, alpha=0.4)
+        axes.plot(x, y, ".", color=OBSERVED, ms=3, alpha=0.5)
 
 
 def _height(density: np.ndarray, level: float) -> float:
