@@ -173,9 +173,30 @@ def grow(
         report: Called with the evaluations made and the best K after each stage.
         ready: Called before the first ascent, to wait for who compiles it.
     """
+    return grow_from(
+        target, simple_models(target, yields, config), config, report=report, ready=ready
+    )
+
+
+def grow_from(
+    target: AbstractTarget,
+    found: Simple,
+    config: SearchConfig,
+    *,
+    report: Callable[[int, float], None] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> Grown:
+    """Build models from simple ones that have been scored; see `grow`.
+
+    Args:
+        target: The score.
+        found: From `simple_models`.
+        config: As for `grow`.
+        report: As for `grow`.
+        ready: As for `grow`.
+    """
     space = target.space
     pool = _Pool(target, config, report)
-    found = simple_models(target, yields, config)
     pool.evaluations += len(found.score)
     pool.enter(found.points, found.score)
     if not pool.score:

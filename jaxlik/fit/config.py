@@ -27,6 +27,8 @@ from jaxlik.errors import ConfigError
 
 Mode = Literal["default", "protomodels"]
 
+ContentPrior = Literal["count", "protomodels"]
+
 Yields = Literal["auto", "exact", "networks"]
 
 Config = TypeVar("Config")
@@ -103,6 +105,47 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
+class SampleConfig:
+    """Chains over model space.
+
+    Attributes:
+        chains: Chains side by side.
+        draws: Draws to keep of each chain.
+        thin: Sweeps of all moves per kept draw.
+        warmup: Blocks of sweeps that chains learn from, and that do not count.
+        block: Draws between progress reports and checkpoints.
+        seed: Seed of all random numbers.
+        prior: Of contents: `count` (numbers first) or `protomodels` (every content by its
+            complexity).
+        critic: Whether models with an r-value above the threshold are excluded.
+        leads: Simple models of each kind scored for births; 0 for none.
+        max_particles: Particles a model may have, the lightest one included.
+        leapfrogs: Steps of each trajectory.
+        largest_lbp: Largest mass [GeV] of the lightest particle.
+        smallest_gap: Smallest mass difference [GeV] to it; masses are uniform in the
+            logarithm of the difference.
+        logit_width: Standard deviation of the logits of branching ratios.
+        strength_width: Standard deviation of ln(kappa).
+    """
+
+    chains: int = 8
+    draws: int = 1000
+    thin: int = 2
+    warmup: int = 6
+    block: int = 50
+    seed: int = 0
+    prior: ContentPrior = "count"
+    critic: bool = True
+    leads: int = 8
+    max_particles: int = 8
+    leapfrogs: int = 4
+    largest_lbp: float = 1500.0
+    smallest_gap: float = 1.0
+    logit_width: float = 1.0
+    strength_width: float = 1.0
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """Numbers of the procedure that scores a model.
 
@@ -137,6 +180,7 @@ class FitConfig:
         output: Run directory to create; by default runs/<date-time>-<seed>.
         search: The walk through model space.
         engine: How models are scored.
+        sample: Chains over model space, for the command `sample`.
     """
 
     database: str = "embedded"
@@ -144,10 +188,11 @@ class FitConfig:
     output: Path | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
 
     @property
     def seed(self) -> int:
-        """Seed of all random numbers."""
+        """Seed of all random numbers of a search."""
         return self.search.seed
 
 
@@ -191,6 +236,46 @@ def check_config(config: FitConfig) -> None:
             raise ConfigError(f"{name} is {value!r}, wanted one of {', '.join(choices)}")
     if not str(config.database):
         raise ConfigError("database is empty, wanted a path or the word 'embedded'")
+
+
+_LEAST_SAMPLE: dict[str, int] = {
+    "chains": 1,
+    "draws": 1,
+    "thin": 1,
+    "warmup": 0,
+    "block": 4,
+    "seed": 0,
+    "leads": 0,
+    "max_particles": 2,
+    "leapfrogs": 1,
+}
+"""Smallest sensible value of every whole number of a sampling run."""
+
+
+def check_sample(sample: SampleConfig) -> None:
+    """Raise unless every value is one that chains can work with.
+
+    Raises:
+        ConfigError: names the option, the value and what it may be.
+    """
+    from jaxlik.physics.kinematics import MIN_LBP_MASS  # imports JAX, which help does without
+
+    for name, least in _LEAST_SAMPLE.items():
+        value = getattr(sample, name)
+        if value < least:
+            raise ConfigError(f"{name} is {value}, wanted at least {least}")
+    for name in ("largest_lbp", "smallest_gap", "logit_width", "strength_width"):
+        value = getattr(sample, name)
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} is {value:g}, wanted a finite positive number")
+    if sample.largest_lbp <= MIN_LBP_MASS:
+        raise ConfigError(
+            f"largest_lbp is {sample.largest_lbp:g}, wanted more than {MIN_LBP_MASS:g} GeV"
+        )
+    if sample.prior not in get_args(ContentPrior):
+        raise ConfigError(
+            f"prior is {sample.prior!r}, wanted one of {', '.join(get_args(ContentPrior))}"
+        )
 
 
 def _check_walk(search: SearchConfig) -> None:

@@ -13,45 +13,20 @@ import pytest
 from scipy import stats
 
 from jaxlik.physics.bijections import layout
-from jaxlik.physics.model import ModelSpace, protomodel_space
+from jaxlik.physics.model import protomodel_space
 from jaxlik.physics.whitened import Widths, from_model, to_model
 from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
 from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
-from walkers.posterior.model import content_log_prior, kinematically_allowed
 from walkers.posterior.moves import Auxiliary, ContentMove, Rebirth
+from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import Gaussian, Mixture, standard_normal
 from walkers.posterior.start import prior_draws
-from walkers.posterior.target import AbstractProductTarget, state_at
+from walkers.posterior.target import state_at
 
 pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 NUM_DRAWS = 20_000
 RIGHT, WRONG = 1e-5, 1e-10
-
-
-class PriorTarget(AbstractProductTarget):
-    """The prior over models, with its kinematic support as likelihood."""
-
-    space: ModelSpace
-    widths: Widths
-
-    @property
-    def num_bits(self):
-        return layout(self.space).size
-
-    @property
-    def num_parameters(self):
-        return layout(self.space).size
-
-    def in_use(self, bits):
-        return bits
-
-    def log_prior_bits(self, bits):
-        return content_log_prior(self.space, bits, "count", 8)
-
-    def log_likelihood(self, bits, vector):
-        point = to_model(self.space, bits, vector, self.widths)
-        return jnp.where(kinematically_allowed(self.space, bits, point), 0.0, -jnp.inf)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +36,7 @@ def space():
 
 @pytest.fixture(scope="module")
 def target(space):
-    return PriorTarget(space, Widths())
+    return PriorTarget(space=space, widths=Widths())
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +78,10 @@ def moves_of(space, table):
         "exchange_production": ContentMove(Exchange(space, "productions")),
         "lead": LeadBirth(space, table),
         "lead_rebirth": LeadRebirth(space, table),
+        "prior_walk": PriorWalk(
+            PriorTarget(space=space, widths=Widths()),
+            (ContentMove(BirthDeath(fittings)), Replace(fittings)),
+        ),
         "rebirth": Rebirth(jnp.arange(layout(space).size)),
     }
 
@@ -149,7 +128,7 @@ def p_value(space, states, reference):
 
 NAMES = (
     "birth_death replace channel exchange_channel production exchange_production lead "
-    "lead_rebirth rebirth"
+    "lead_rebirth prior_walk rebirth"
 ).split()
 
 

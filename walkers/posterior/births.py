@@ -162,7 +162,6 @@ class GroupDensity(AbstractDensity):
         self, vector: Float[Array, " parameter"], which: Bool[Array, " parameter"]
     ) -> Scalar:
         """Of the mixture; coordinates of all kinds together."""
-
         prior = jnp.log(PRIOR_WEIGHT) + jnp.sum(jnp.where(which, norm.logpdf(vector), 0.0))
         terms = norm.logpdf(vector[None], self.table.centre[self.group], self.table.scale[None])
         near = jnp.sum(jnp.where(which[None], terms, 0.0), axis=1)

@@ -33,7 +33,7 @@ from jaxlik.physics.kinematics import (
 )
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import SCALES
-from jaxlik.physics.whitened import Widths, to_model
+from jaxlik.physics.whitened import Widths, from_model, to_model
 from jaxlik.typing import Array, Bool, Float, Scalar
 from walkers.posterior.target import AbstractProductTarget
 
@@ -88,6 +88,12 @@ class ModelTarget(AbstractProductTarget):
     def point(self, bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]) -> ModelPoint:
         """The model of bits and a vector."""
         return to_model(self.space, bits, vector, self.widths)
+
+    def coordinates(
+        self, point: ModelPoint
+    ) -> tuple[Bool[Array, " bit"], Float[Array, " parameter"]]:
+        """Bits and vector of a model."""
+        return from_model(self.space, point, self.widths)
 
     def in_use(self, bits: Bool[Array, " bit"]) -> Bool[Array, " parameter"]:
         """Every bit has its coordinate."""

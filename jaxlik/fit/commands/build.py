@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxlik.errors import ConfigError
+from jaxlik.fit.commands.options import option
 from jaxlik.fit.config import (
     EngineConfig,
     FitConfig,
@@ -103,7 +104,7 @@ def parse(given: Sequence[str]) -> Parsed:
         CheckpointError: the directory to resume is no run directory.
     """
     given = list(given)
-    config, resume = _option(given, "config"), _option(given, "resume")
+    config, resume = option(given, "config"), option(given, "resume")
     if config and resume:
         raise ConfigError("--resume takes the configuration of its run; leave out --config")
     stored = None
@@ -128,16 +129,6 @@ def parse(given: Sequence[str]) -> Parsed:
         default=default,
     )
     return Parsed(arguments, given, stored)
-
-
-def _option(given: Sequence[str], name: str) -> str | None:
-    """Value of an option that has to be known before the others are read."""
-    for position, word in enumerate(given):
-        if word == f"--{name}" and position + 1 < len(given):
-            return given[position + 1]
-        if word.startswith(f"--{name}="):
-            return word.partition("=")[2]
-    return None
 
 
 def run(parsed: Parsed) -> int:

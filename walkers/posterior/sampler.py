@@ -1,0 +1,384 @@
+"""Chains over models: warm-up, blocks of draws, checkpoints, and a way back.
+
+A chain is a function of seed, number and configuration. Warm-up learns from whole blocks
+and is then frozen; blocks are one compiled program, whatever the content of the models. A
+run resumed from a checkpoint gives the draws of an uninterrupted one to the bit.
+"""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlik.engine import Engine
+from jaxlik.errors import CheckpointError
+from jaxlik.fit.config import SampleConfig
+from jaxlik.physics.bijections import layout
+from jaxlik.physics.model import ModelPoint, ModelSpace
+from jaxlik.physics.whitened import Widths
+from jaxlik.typing import Array, Bool, Float, Int
+from walkers.grow import Simple
+from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
+from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
+from walkers.posterior.kernel import Draws, Kernel, SweepInfo, run_chains
+from walkers.posterior.model import ModelTarget
+from walkers.posterior.moves import AbstractMove, Auxiliary, ContentMove, Rebirth
+from walkers.posterior.prior_walk import PriorTarget, PriorWalk
+from walkers.posterior.proposals import standard_normal, unfitted_mixture
+from walkers.posterior.start import prior_draws
+from walkers.posterior.target import ChainState, state_at
+from walkers.posterior.trajectories import HMC, initial_tuning
+from walkers.posterior.warmup import moments_of, refitted
+
+SCHEMA = "jaxlik/chains/1"
+"""Name of the checkpoint format; another number means another layout."""
+
+REPETITIONS = {
+    "walk on the prior": 4,
+    "birth or death": 1,
+    "simple model in or out": 2,
+    "replace": 1,
+    "channel": 1,
+    "exchange channel": 1,
+    "production": 1,
+    "exchange production": 1,
+    "simple model anew": 1,
+    "coordinates anew": 1,
+}
+"""Steps of each move per sweep."""
+
+WIDTH = 4
+"""Most chains in one compiled call: few are faster on a CPU, and calls run side by side."""
+
+TUNING_RATE = 1.5
+"""Change of ln(step size) per unit of acceptance missed, per block of warm-up."""
+
+
+class Block(NamedTuple):
+    """What a block of sweeps gave.
+
+    Attributes:
+        draws: Kept states.
+        acceptance: Accepted share of each move, then that of trajectories.
+        done: Draws of each chain so far, this block included; 0 during warm-up.
+    """
+
+    draws: Draws
+    acceptance: dict[str, float]
+    done: int
+
+
+class SamplerState(NamedTuple):
+    """Everything a run needs to go on.
+
+    Attributes:
+        states: Where the chains stand.
+        kernel: With all that was learned.
+        blocks: Blocks done, those of warm-up included.
+    """
+
+    states: ChainState
+    kernel: Kernel
+    blocks: int
+
+
+def model_target(engine: Engine, config: SampleConfig) -> ModelTarget:
+    """The posterior of a configuration."""
+    widths = Widths(
+        largest_lbp=config.largest_lbp,
+        smallest_gap=config.smallest_gap,
+        logit=config.logit_width,
+        strength=config.strength_width,
+    )
+    return ModelTarget(  # type: ignore[reportCallIssue]
+        engine=engine,
+        widths=widths,
+        prior=config.prior,
+        max_particles=config.max_particles,
+        critic=config.critic,
+    )
+
+
+def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfig) -> Kernel:
+    """All moves, not yet adapted.
+
+    Args:
+        target: What to sample.
+        simple: Scored simple models for births; `None` for a kernel without such moves.
+        config: Length of trajectories.
+    """
+    space = target.space
+    fittings = Fittings(space)
+    moves: dict[str, AbstractMove] = {
+        "birth or death": ContentMove(BirthDeath(fittings)),
+        "replace": Replace(fittings),
+        "channel": ContentMove(Eligible(space, "channels")),
+        "exchange channel": ContentMove(Exchange(space, "channels")),
+        "production": ContentMove(Eligible(space, "productions")),
+        "exchange production": ContentMove(Exchange(space, "productions")),
+        "coordinates anew": Rebirth(jnp.asarray(coordinate_blocks(space))),
+    }
+    if simple is not None and np.isfinite(simple.score).any():
+        table = lead_table(space, simple.points, simple.score, target.widths)
+        moves["simple model in or out"] = LeadBirth(space, table)
+        moves["simple model anew"] = LeadRebirth(space, table)
+    prior = PriorTarget(  # type: ignore[reportCallIssue]
+        space=space,
+        widths=target.widths,
+        prior=target.prior,
+        max_particles=target.max_particles,
+    )
+    common = [move for name, move in moves.items() if not name.startswith("simple model")]
+    moves["walk on the prior"] = PriorWalk(prior, tuple(common))
+    names = [name for name in REPETITIONS if name in moves]
+    size = layout(space).size
+    return Kernel(
+        target,
+        tuple(moves[name] for name in names),
+        tuple(REPETITIONS[name] for name in names),
+        HMC(num_leapfrogs=config.leapfrogs),
+        initial_tuning(size),
+        Auxiliary(unfitted_mixture(jnp.arange(size)), standard_normal(size)),
+    )
+
+
+def move_names(kernel: Kernel) -> tuple[str, ...]:
+    """Names on the axis `move`."""
+    with_leads = len(kernel.moves) == len(REPETITIONS)
+    return tuple(n for n in REPETITIONS if with_leads or not n.startswith("simple model"))
+
+
+def coordinate_blocks(space: ModelSpace) -> Int[np.ndarray, " parameter"]:
+    """Coordinates that are drawn anew together: a mass, the channels of a mother, a mode."""
+    count = space.num_particles
+    return np.concatenate(
+        [
+            np.arange(count),
+            count + np.asarray(space.channel_parent),
+            2 * count + np.arange(space.num_productions),
+        ]
+    )
+
+
+def first_state(
+    target: ModelTarget, kernel: Kernel, good: ModelPoint | None, config: SampleConfig
+) -> SamplerState:
+    """Where chains start: every second one from the prior, the others from good models.
+
+    Args:
+        target: What to sample.
+        kernel: From `model_kernel`.
+        good: Models, stacked, best first; chains from the prior only if there are none.
+        config: Seed and number of chains.
+    """
+    space = target.space
+    bits, vectors = prior_draws(
+        space, target.widths, config.chains, config.seed, max_particles=config.max_particles
+    )
+    # A draw that the critic excludes starts with the LBP alone, which is always allowed.
+    alone = np.arange(bits.shape[1]) == space.lbp
+    places = [(jnp.asarray(b), jnp.asarray(v)) for b, v in zip(bits, vectors, strict=True)]
+    if good is not None:
+        points = [jax.tree.map(lambda leaf, i=i: leaf[i], good) for i in range(len(good.masses))]
+        starts = [target.coordinates(point) for point in points]
+        for number in range(1, config.chains, 2):
+            places[number] = starts[(number // 2) % len(starts)]
+    stacked = tuple(jnp.stack(part) for part in zip(*places, strict=True))
+    states = starting_states(target, *stacked)
+    lonely = starting_states(target, jnp.broadcast_to(jnp.asarray(alone), bits.shape), stacked[1])
+    known = jnp.isfinite(states.log_likelihood)
+
+    def taken(new: Array, old: Array) -> Array:
+        return jnp.where(known.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+
+    return SamplerState(jax.tree.map(taken, states, lonely), kernel, 0)
+
+
+@eqx.filter_jit
+def starting_states(
+    target: ModelTarget,
+    bits: Bool[Array, "chain bit"],
+    vectors: Float[Array, "chain parameter"],
+) -> ChainState:
+    """Chains with their likelihoods."""
+    return jax.vmap(lambda b, v: state_at(target, b, v))(bits, vectors)
+
+
+def sample(
+    state: SamplerState,
+    config: SampleConfig,
+    *,
+    on_block: Callable[[SamplerState, Block], None],
+) -> SamplerState:
+    """Warm up, then draw.
+
+    Args:
+        state: From `first_state`, or from a checkpoint of the same configuration (the
+            number of draws may have grown).
+        config: Seed, chains, draws, thinning, length of blocks and of warm-up.
+        on_block: Called after every block; whatever it stores is enough to go on.
+    """
+    key = jax.random.key(config.seed)
+    wanted = config.warmup + -(-config.draws // config.block)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while state.blocks < wanted:
+            states, draws, info = _run_groups(pool, key, state, config)
+            warming = state.blocks < config.warmup
+            kernel = _learned(state.kernel, draws, info) if warming else state.kernel
+            state = SamplerState(states, kernel, state.blocks + 1)
+            done = max(state.blocks - config.warmup, 0) * config.block
+            on_block(state, Block(draws, _acceptance(kernel, info), done))
+    return state
+
+
+def group_width(chains: int) -> int:
+    """Chains in one compiled call: the largest divisor up to `WIDTH`.
+
+    A number that does not depend on the machine, so that neither do the draws.
+    """
+    return max(n for n in range(1, WIDTH + 1) if chains % n == 0)
+
+
+def _run_groups(
+    pool: ThreadPoolExecutor, key: Array, state: SamplerState, config: SampleConfig
+) -> tuple[ChainState, Draws, SweepInfo]:
+    """One block of all chains, groups of them side by side on the cores of the machine."""
+    width = group_width(config.chains)
+
+    def run(first: int) -> tuple[ChainState, Draws, SweepInfo]:
+        some = jax.tree.map(lambda leaf: leaf[first : first + width], state.states)
+        found = run_chains(
+            key,
+            state.kernel,
+            some,
+            num_draws=config.block,
+            thin=config.thin,
+            first_sweep=state.blocks * config.block * config.thin,
+            chains=jnp.arange(first, first + width),
+        )
+        return jax.block_until_ready(found)
+
+    # The first group alone: what it compiles serves the others.
+    first, *others = range(0, config.chains, width)
+    if state.blocks == 0:
+        parts = [run(first), *pool.map(run, others)]
+    else:
+        parts = list(pool.map(run, [first, *others]))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _learned(kernel: Kernel, draws: Draws, info: SweepInfo) -> Kernel:
+    """Metric and Gaussians from the draws of a block, the step size from its acceptance."""
+    size = draws.vector.shape[-1]
+    moments = moments_of(
+        kernel.target, draws.bits.reshape(-1, size), draws.vector.reshape(-1, size)
+    )
+    kernel = refitted(kernel, moments)
+    moved = jnp.sum(info.trajectory.moved)
+    mean = jnp.sum(info.trajectory.statistic) / jnp.maximum(moved, 1)
+    change = jnp.exp(TUNING_RATE * (mean - kernel.trajectory.target_statistic))
+    step = kernel.tuning.step_size * jnp.where(moved > 0, change, 1.0)
+    return eqx.tree_at(lambda k: k.tuning.step_size, kernel, step)
+
+
+def _acceptance(kernel: Kernel, info: SweepInfo) -> dict[str, float]:
+    tried, taken = (np.asarray(a).sum(axis=0) for a in (info.proposed, info.accepted))
+    found = {
+        name: float(a / t) if t else 0.0
+        for name, t, a in zip(move_names(kernel), tried, taken, strict=True)
+    }
+    moved = np.asarray(info.trajectory.moved).sum()
+    found["trajectory"] = float(np.asarray(info.trajectory.accepted).sum() / max(moved, 1))
+    return found
+
+
+def save_sampler(path: Path, state: SamplerState) -> None:
+    """Write a checkpoint; an existing file is replaced only by a complete one.
+
+    Args:
+        path: File to write (NumPy archive, no pickle).
+        state: What to keep: of the kernel only what was learned.
+    """
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(state).items()}
+    header = json.dumps({"schema": SCHEMA, "leaves": sorted(arrays)})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, **{"header": np.array(header), **arrays})  # type: ignore[reportArgumentType]
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_sampler(path: Path, like: SamplerState) -> SamplerState:
+    """Read a checkpoint.
+
+    Args:
+        path: File written by `save_sampler`.
+        like: A state of the same configuration and database.
+
+    Raises:
+        CheckpointError: no such file, damaged, or of another run.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            header = json.loads(str(archive["header"]))
+            stored = {name: archive[name] for name in archive.files if name != "header"}
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {path} does not exist; start a new run") from None
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged or no checkpoint ({error}); restore it from a copy "
+            "or start a new run"
+        ) from error
+    wanted = _named(like)
+    fits = isinstance(header, dict) and header.get("schema") == SCHEMA
+    fits = fits and set(stored) == set(wanted) == set(header.get("leaves", ()))
+    for name, leaf in wanted.items():
+        fits = fits and np.shape(stored[name]) == np.shape(leaf)
+    if not fits:
+        raise CheckpointError(
+            f"checkpoint {path} is not of this run or another version's; resume with the "
+            "configuration, database and version that wrote it"
+        )
+    flat = {name: jnp.asarray(stored[name]) for name in wanted}
+    states = ChainState(*(flat[f"states.{name}"] for name in ChainState._fields))
+    learned = tuple(flat[f"kernel.{name}"] for name in LEARNED)
+    kernel = eqx.tree_at(_learned_leaves, like.kernel, learned)
+    return SamplerState(states, kernel, int(flat["blocks"]))
+
+
+LEARNED = ("step_size", "inverse_mass", "mean", "scale")
+"""What warm-up changes of a kernel."""
+
+
+def _learned_leaves(kernel: Kernel) -> tuple[Array, ...]:
+    fitted: Any = kernel.auxiliary.entering
+    return (
+        kernel.tuning.step_size,
+        kernel.tuning.inverse_mass,
+        fitted.fitted.mean,
+        fitted.fitted.scale,
+    )
+
+
+def _named(state: SamplerState) -> dict[str, Any]:
+    """Leaves of a checkpoint by name."""
+    named: dict[str, Any] = {
+        f"states.{name}": getattr(state.states, name) for name in ChainState._fields
+    }
+    for name, leaf in zip(LEARNED, _learned_leaves(state.kernel), strict=True):
+        named[f"kernel.{name}"] = leaf
+    return named | {"blocks": np.asarray(state.blocks)}
