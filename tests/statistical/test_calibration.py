@@ -23,7 +23,7 @@ from walkers.posterior.kernel import chain_key
 from walkers.posterior.target import state_at
 from walkers.posterior.trajectories import HMC
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 NUM_SETS, NUM_RANKED, NUM_BURNED, THIN = 256, 27, 60, 10
 

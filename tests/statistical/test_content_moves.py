@@ -32,7 +32,7 @@ from walkers.posterior.moves import (
 )
 from walkers.posterior.proposals import Gaussian
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from walkers.posterior.proposals import Gaussian, Mixture
 from walkers.posterior.target import state_at
 from walkers.posterior.trajectories import GIST, HMC
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 NUM_CHAINS, NUM_CYCLES = 2000, 25
 

@@ -17,7 +17,7 @@ from walkers.posterior.kernel import standard_kernel
 from walkers.posterior.smc import content_evidences, next_beta, sequential_evidence, systematic
 from walkers.posterior.trajectories import HMC
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 
 def prior_draws(toy, answer, count, seed):

@@ -23,7 +23,7 @@ from walkers.posterior import trajectories
 from walkers.posterior.nuts import NUTS
 from walkers.posterior.trajectories import GIST, HMC, initial_tuning
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from walkers.posterior.kernel import run_chains, standard_kernel
 from walkers.posterior.trajectories import GIST, HMC
 from walkers.posterior.warmup import PRIOR_DRAWS, begin_averaging, updated, warm_up
 
-pytestmark = pytest.mark.statistical
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
 
 def test_dual_averaging_finds_the_step_of_a_statistic():
