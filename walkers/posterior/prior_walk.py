@@ -1,8 +1,9 @@
 r"""Many steps on the prior for one evaluation of the likelihood.
 
-A chain of moves chosen at random, each reversible with respect to the prior and its kinematic
-support, proposes where it arrives. Such a chain is itself reversible with respect to the
-prior, so that the proposal is accepted with
+A chain of moves, each reversible with respect to the prior and its kinematic support, proposes
+where it arrives. Its order reads the same from both ends: s_1 ... s_h s_h ... s_1, with h
+random. Such a chain is itself reversible with respect to the prior, so that the proposal is
+accepted with
 
 $$ a = \min\left[1, \frac{L(\gamma', u')}{L(\gamma, u)}\right]. $$
 
@@ -25,8 +26,8 @@ from walkers.posterior.model import Prior, content_log_prior, kinematically_allo
 from walkers.posterior.moves import AbstractMove, Auxiliary, Candidate, decide
 from walkers.posterior.target import AbstractProductTarget, ChainState, log_prior
 
-LENGTHS = (1, 2, 4, 8, 16)
-"""Steps of a walk, each number with the same probability."""
+HALVES = (1, 2, 4, 8)
+"""Steps to the middle of a walk, each number with the same probability."""
 
 
 class PriorTarget(AbstractProductTarget):
@@ -75,7 +76,7 @@ class PriorWalk(AbstractMove):
 
     Attributes:
         prior: What the walk leaves invariant; the prior and support of the target.
-        moves: Moves to choose from, all equally probable; each reversible by itself.
+        moves: Moves in the order of the walk, repeated as long as it is; each reversible.
     """
 
     prior: PriorTarget
@@ -90,25 +91,28 @@ class PriorWalk(AbstractMove):
     ) -> Candidate:
         """Where the walk arrives; the prior at both ends cancels."""
         choose, walk = jax.random.split(key)
-        length = jnp.asarray(LENGTHS)[jax.random.randint(choose, (), 0, len(LENGTHS))]
+        half = jnp.asarray(HALVES)[jax.random.randint(choose, (), 0, len(HALVES))]
         none = jnp.zeros((), state.vector.dtype)
         branches = [
             lambda draw, here, move=move: move.candidate(draw, self.prior, here, auxiliary)
             for move in self.moves
         ]
 
-        def step(here: ChainState, task: tuple[Array, Array]):
-            number, one = task
-            kind, draw, accept = jax.random.split(one, 3)
-            move = jax.random.randint(kind, (), 0, len(branches))
-            found = jax.lax.switch(move, branches, draw, here)
+        def step(here: ChainState, task: tuple[Array, Array, Array]):
+            number, kind, one = task
+            draw, accept = jax.random.split(one)
+            found = jax.lax.switch(kind, branches, draw, here)
             new, _ = decide(accept, self.prior, here, found)
-            here = jax.tree.map(lambda a, b: jnp.where(number < length, a, b), new, here)
+            here = jax.tree.map(lambda a, b: jnp.where(number < half, a, b), new, here)
             return here, None
 
         start = ChainState(state.bits, state.vector, none, none)
-        numbers = jnp.arange(LENGTHS[-1])
-        end, _ = jax.lax.scan(step, start, (numbers, jax.random.split(walk, LENGTHS[-1])))
+        forth = jnp.arange(HALVES[-1])
+        numbers = jnp.concatenate([forth, forth[::-1]])
+        # The order is the same for all chains of a batch, which then run one branch a step.
+        kinds = numbers % len(branches)
+        keys = jax.random.split(walk, len(numbers))
+        end, _ = jax.lax.scan(step, start, (numbers, kinds, keys))
         before = log_prior(target, state.bits, state.vector)
         after = log_prior(target, end.bits, end.vector)
         return Candidate(end.bits, end.vector, before - after)

@@ -56,6 +56,18 @@ REPETITIONS = {
 }
 """Steps of each move per sweep."""
 
+WALK = (
+    "birth or death",
+    "replace",
+    "coordinates anew",
+    "birth or death",
+    "channel",
+    "production",
+    "exchange channel",
+    "birth or death",
+)
+"""Order of the moves of a walk on the prior, from its end to its middle."""
+
 WIDTH = 4
 """Most chains in one compiled call: few are faster on a CPU, and calls run side by side."""
 
@@ -137,8 +149,7 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
         prior=target.prior,
         max_particles=target.max_particles,
     )
-    common = [move for name, move in moves.items() if not name.startswith("simple model")]
-    moves["walk on the prior"] = PriorWalk(prior, tuple(common))
+    moves["walk on the prior"] = PriorWalk(prior, tuple(moves[name] for name in WALK))
     names = [name for name in REPETITIONS if name in moves]
     size = layout(space).size
     return Kernel(
