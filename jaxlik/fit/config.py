@@ -130,7 +130,7 @@ class SampleConfig:
 
     chains: int = 8
     draws: int = 1000
-    thin: int = 2
+    thin: int = 1
     warmup: int = 6
     block: int = 50
     seed: int = 0

@@ -311,8 +311,8 @@ class _Recorder:
         self._write()
         self.run.append_history(entry)
         save_sampler(self.run.state, state)
+        self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(min(self.config.block, self.bar.total - self.bar.n))
-        self.bar.set_postfix_str(text)
 
     def _write(self) -> None:
         from jaxlik.fit.chain_files import chain_path, write_chain
