@@ -4,13 +4,6 @@ A state holds arrays only. Together with the configuration and the target it det
 everything that follows, so that a resumed search repeats an uninterrupted one to the bit.
 """
 
-import io
-import json
-import os
-import struct
-import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,25 +14,11 @@ import numpy as np
 from jaxlik.errors import CheckpointError
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.typing import Array, Bool, Float, Int
+from walkers.checkpoint import read_arrays, write_arrays
 from walkers.hiscores import HiScores, empty_hiscores
 
 SCHEMA = "jaxlik/search-state/1"
 """Name of the file format; another number means another layout."""
-
-_DAMAGE = (
-    EOFError,
-    LookupError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What zipfile and NumPy raise for damaged archives."""
 
 
 class WalkerState(NamedTuple):
@@ -217,19 +196,8 @@ def save_state(path: str | Path, state: SearchState) -> None:
         path: File to write (NumPy archive, no pickle).
         state: What to keep.
     """
-    path = Path(path)
     arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(state).items()}
-    header = json.dumps({"schema": SCHEMA, "leaves": sorted(arrays)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **{"header": np.array(header), **arrays})  # type: ignore[reportArgumentType]
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_arrays(Path(path), SCHEMA, arrays)
 
 
 def load_state(path: str | Path, like: SearchState) -> SearchState:
@@ -243,7 +211,7 @@ def load_state(path: str | Path, like: SearchState) -> SearchState:
         CheckpointError: no such file, damaged, another format, or another search.
     """
     path = Path(path)
-    stored = _read(path)
+    stored = read_arrays(path, SCHEMA)
     wanted = _named_leaves(like)
     if set(stored) != set(wanted):
         strange = sorted(set(stored) ^ set(wanted))
@@ -262,28 +230,6 @@ def load_state(path: str | Path, like: SearchState) -> SearchState:
             )
     leaves = [jnp.asarray(stored[name]) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # From memory: NumPy leaves files open that turn out to be damaged.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            header = json.loads(str(archive["header"]))
-            stored = {name: archive[name] for name in archive.files if name != "header"}
-    except FileNotFoundError:
-        raise CheckpointError(f"checkpoint {path} does not exist; start a new run") from None
-    except _DAMAGE as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or no checkpoint ({error}); restore it from a copy "
-            "or start a new run"
-        ) from error
-    schema = header.get("schema") if isinstance(header, dict) else None
-    if schema != SCHEMA or sorted(stored) != header.get("leaves"):
-        raise CheckpointError(
-            f"checkpoint {path} has the format {schema!r} or is incomplete, wanted {SCHEMA!r}; "
-            "resume with the version of jaxlik that wrote it"
-        )
-    return stored
 
 
 def _named_leaves(state: SearchState) -> dict[str, Any]:

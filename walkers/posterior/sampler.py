@@ -5,10 +5,7 @@ and is then frozen; blocks are one compiled program, whatever the content of the
 run resumed from a checkpoint gives the draws of an uninterrupted one to the bit.
 """
 
-import io
-import json
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +23,7 @@ from jaxlik.physics.bijections import layout
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.whitened import Widths
 from jaxlik.typing import Array, Bool, Float, Int
+from walkers.checkpoint import read_arrays, write_arrays
 from walkers.grow import Simple
 from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
 from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
@@ -320,17 +318,7 @@ def save_sampler(path: Path, state: SamplerState) -> None:
         state: What to keep: of the kernel only what was learned.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in _named(state).items()}
-    header = json.dumps({"schema": SCHEMA, "leaves": sorted(arrays)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **{"header": np.array(header), **arrays})  # type: ignore[reportArgumentType]
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_arrays(path, SCHEMA, arrays)
 
 
 def load_sampler(path: Path, like: SamplerState) -> SamplerState:
@@ -343,26 +331,14 @@ def load_sampler(path: Path, like: SamplerState) -> SamplerState:
     Raises:
         CheckpointError: no such file, damaged, or of another run.
     """
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            header = json.loads(str(archive["header"]))
-            stored = {name: archive[name] for name in archive.files if name != "header"}
-    except FileNotFoundError:
-        raise CheckpointError(f"checkpoint {path} does not exist; start a new run") from None
-    except Exception as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or no checkpoint ({error}); restore it from a copy "
-            "or start a new run"
-        ) from error
-    wanted = _named(like)
-    fits = isinstance(header, dict) and header.get("schema") == SCHEMA
-    fits = fits and set(stored) == set(wanted) == set(header.get("leaves", ()))
-    for name, leaf in wanted.items():
-        fits = fits and np.shape(stored[name]) == np.shape(leaf)
+    stored, wanted = read_arrays(path, SCHEMA), _named(like)
+    fits = set(stored) == set(wanted) and all(
+        np.shape(stored[name]) == np.shape(leaf) for name, leaf in wanted.items()
+    )
     if not fits:
         raise CheckpointError(
-            f"checkpoint {path} is not of this run or another version's; resume with the "
-            "configuration, database and version that wrote it"
+            f"checkpoint {path} is of another run; resume with the configuration and database of "
+            "the interrupted one"
         )
     flat = {name: jnp.asarray(stored[name]) for name in wanted}
     states = ChainState(*(flat[f"states.{name}"] for name in ChainState._fields))
