@@ -33,7 +33,7 @@ from walkers.posterior.moves import AbstractMove, Auxiliary, ContentMove, Rebirt
 from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import standard_normal, unfitted_mixture
 from walkers.posterior.start import prior_draws
-from walkers.posterior.target import ChainState, state_at
+from walkers.posterior.target import ChainState, log_prior, state_at
 from walkers.posterior.trajectories import HMC, initial_tuning
 from walkers.posterior.warmup import moments_of, refitted
 
@@ -283,6 +283,16 @@ def _run_groups(
     else:
         parts = list(pool.map(run, [first, *others]))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+@eqx.filter_jit
+def models_of(target: ModelTarget, draws: Draws) -> tuple[ModelPoint, Float[Array, "chain draw"]]:
+    """Models of kept states, and the logarithm of their prior."""
+
+    def one(bits: Array, vector: Array) -> tuple[ModelPoint, Array]:
+        return target.point(bits, vector), log_prior(target, bits, vector)
+
+    return jax.vmap(jax.vmap(one))(draws.bits, draws.vector)
 
 
 def _learned(kernel: Kernel, draws: Draws, info: SweepInfo) -> Kernel:

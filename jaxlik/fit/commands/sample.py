@@ -341,21 +341,13 @@ def _finite(value: float) -> float | None:
 
 def posterior_draws(target: Any, block: Any) -> "PosteriorDraws":
     """Models of a block of draws, on the host."""
-    import equinox as eqx
     import jax
 
     from jaxlik.fit.posterior_draws import PosteriorDraws
-    from walkers.posterior.target import log_prior
-
-    @eqx.filter_jit
-    def models(target, bits, vectors):
-        def one(bits, vector):
-            return target.point(bits, vector), log_prior(target, bits, vector)
-
-        return jax.vmap(jax.vmap(one))(bits, vectors)
+    from walkers.posterior.sampler import models_of
 
     space, draws = target.space, block.draws
-    points, prior = jax.tree.map(np.asarray, models(target, draws.bits, draws.vector))
+    points, prior = jax.tree.map(np.asarray, models_of(target, draws))
     exist = points.active[..., np.asarray(space.production_pair)].all(axis=-1)
     return PosteriorDraws(
         pdg_ids=space.pdg_ids,
