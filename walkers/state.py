@@ -123,6 +123,8 @@ class SearchState(NamedTuple):
 def lonely_point(space: ModelSpace, mass: Float[Array, ""]) -> ModelPoint:
     """The model with nothing but an LBP of this mass in GeV."""
     active = jnp.arange(space.num_particles) == space.lbp
+    # A weakly typed mass would compile everything behind it once more.
+    mass = jnp.asarray(mass, dtype=float)
     return ModelPoint(
         masses=jnp.where(active, mass, mass + 500.0),
         active=active,

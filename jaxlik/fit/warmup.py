@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from jaxlik.engine import Engine
+from jaxlik.fit.bands import yield_bands
 from jaxlik.fit.inspection import inspect
 from jaxlik.fit.labels import Labels
 from jaxlik.physics.model import point_from_dict
@@ -48,6 +49,7 @@ class Warmup:
 
 
 def compile_inspection(engine: Engine, labels: Labels) -> None:
-    """Compile what the exact scores of the end need."""
+    """Compile what the exact scores of the end need, and the bands of networks."""
     lonely = point_from_dict(engine.space, {"masses": {LBP: 200.0}})
     inspect(engine, labels, lonely)
+    yield_bands(engine, lonely)

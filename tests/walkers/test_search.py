@@ -10,7 +10,7 @@ import pytest
 from jaxlik.errors import CheckpointError
 from jaxlik.fit.config import MoveWeights, SearchConfig
 from jaxlik.physics.model import ModelPoint, validate
-from walkers.builder import ascend, ascend_chunk
+from walkers.builder import ascend, ascend_chunk, compile_ascent
 from walkers.run import KINDS, best_point, initial_state, search
 from walkers.state import load_state, new_walkers, save_state
 from walkers.step import GAUGE_TOLERANCE, decide, evaluate, joined, propose, rescale
@@ -179,3 +179,15 @@ def test_other_seed_or_walkers_cannot_be_resumed(toy, finished):
         search(toy, dataclasses.replace(CONFIG, seed=5), state=finished)
     with pytest.raises(CheckpointError, match="has 24 walkers, the configuration 12"):
         search(toy, dataclasses.replace(CONFIG, walkers=12), state=finished)
+
+
+def test_what_is_compiled_ahead_serves_the_first_ascent(toy):
+    config = dataclasses.replace(CONFIG, gradient_steps=7)
+    compile_ascent(toy, config)
+    before = _cache_size(ascend_chunk)
+    walkers = initial_state(toy, config).walkers
+    built = jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, walkers.point))
+    for points in (walkers.point, built):
+        some = jax.tree.map(lambda leaf: leaf[: config.chunk], points)
+        ascend_chunk(toy, some, config.gradient_steps, config.max_particles)
+    assert _cache_size(ascend_chunk) == before
