@@ -35,12 +35,7 @@ from walkers.posterior.kernel import Kernel, run_chains, standard_kernel  # noqa
 from walkers.posterior.moves import AbstractMove, Candidate  # noqa: E402
 from walkers.posterior.nuts import NUTS  # noqa: E402
 from walkers.posterior.proposals import unfitted_mixture  # noqa: E402
-from walkers.posterior.trajectories import (  # noqa: E402
-    GIST,
-    HMC,
-    AbstractTrajectory,
-    TrajectoryInfo,
-)
+from walkers.posterior.trajectories import GIST, HMC, AbstractTrajectory  # noqa: E402
 from walkers.posterior.warmup import warm_up  # noqa: E402
 
 NUM_CHAINS = 8
@@ -66,17 +61,6 @@ class RandomWalk(AbstractMove):
         moved = used & (self.block == self.block[jnp.argmax(scores)])
         noise = self.width * jax.random.normal(draw, state.vector.shape)
         return Candidate(state.bits, state.vector + jnp.where(moved, noise, 0.0), jnp.zeros(()))
-
-
-class Still(AbstractTrajectory):
-    """No trajectory."""
-
-    target_statistic: float = eqx.field(static=True, default=1.0)
-
-    def __call__(self, key, target, state, tuning):
-        """The same state."""
-        no = jnp.zeros((), bool)
-        return state, TrajectoryInfo(no, jnp.zeros(()), no, jnp.zeros((), jnp.int32))
 
 
 class Row(NamedTuple):
@@ -152,12 +136,13 @@ def samplers(nuts: bool, num_draws: int) -> list[Row]:
         prior = eqx.tree_at(lambda k: k.auxiliary.entering, warm.kernel, births)
         for name, kernel in (("prior", prior), ("fitted", warm.kernel)):
             rows.append(measure(f"{label}, births {name}", kernel, warm.states, num_draws))
-    plain = standard_kernel(toy, toy.block, trajectory=Still())
+    plain = standard_kernel(toy, toy.block)
     walks = []
     for width in WIDTHS:
         walk = RandomWalk(jnp.asarray(toy.block), jnp.asarray(width))
-        kernel = eqx.tree_at(lambda k: k.moves, plain, (plain.moves[0], walk))
-        kernel = Kernel(toy, kernel.moves, (10, 10), Still(), plain.tuning, plain.auxiliary)
+        tasks = ((0,) * 10 + (1,) * 10,)
+        moves = (plain.moves[0], walk)
+        kernel = Kernel(toy, moves, tasks, plain.trajectory, plain.tuning, plain.auxiliary)
         burned, _, _ = run_chains(jax.random.key(0), kernel, states, num_draws=500)
         walks.append(measure(f"plain, walk {width}", kernel, burned, num_draws))
     return [*rows, max(walks, key=lambda row: row.predictions)]

@@ -111,7 +111,7 @@ class SampleConfig:
     Attributes:
         chains: Chains side by side.
         draws: Draws to keep of each chain.
-        thin: Sweeps of all moves per kept draw.
+        thin: Sweeps, of a few moves each, per kept draw.
         warmup: Blocks of sweeps that chains learn from, and that do not count.
         block: Draws between progress reports and checkpoints.
         seed: Seed of all random numbers.
@@ -129,10 +129,10 @@ class SampleConfig:
     """
 
     chains: int = 8
-    draws: int = 1000
+    draws: int = 5000
     thin: int = 1
-    warmup: int = 6
-    block: int = 50
+    warmup: int = 4
+    block: int = 500
     seed: int = 0
     prior: ContentPrior = "count"
     critic: bool = True

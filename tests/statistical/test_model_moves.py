@@ -18,6 +18,7 @@ from jaxlik.physics.whitened import Widths, from_model, to_model
 from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
 from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
 from walkers.posterior.moves import Auxiliary, ContentMove, Rebirth
+from walkers.posterior.prior_draw import CountPrior, PriorDraw
 from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import Gaussian, Mixture, standard_normal
 from walkers.posterior.start import prior_draws
@@ -82,6 +83,7 @@ def moves_of(space, table):
             PriorTarget(space=space, widths=Widths()),
             (ContentMove(BirthDeath(fittings)), Replace(fittings)),
         ),
+        "prior_draw": PriorDraw(CountPrior(space, Widths())),
         "rebirth": Rebirth(jnp.arange(layout(space).size)),
     }
 
@@ -98,7 +100,11 @@ def after(target, states, move, *, times=1):
         return jax.lax.scan(step, state, jax.random.split(key, times))
 
     keys = jax.random.split(jax.random.key(7), states.log_likelihood.shape[0])
-    return eqx.filter_jit(jax.vmap(one))(keys, states)
+    # A thousand side by side: draws from the prior compare all channels with each other.
+    every = eqx.filter_jit(
+        lambda *tasks: jax.lax.map(lambda task: one(*task), tasks, batch_size=1000)
+    )
+    return every(keys, states)
 
 
 def p_value(space, states, reference):
@@ -128,7 +134,7 @@ def p_value(space, states, reference):
 
 NAMES = (
     "birth_death replace channel exchange_channel production exchange_production lead "
-    "lead_rebirth prior_walk rebirth"
+    "lead_rebirth prior_walk prior_draw rebirth"
 ).split()
 
 
@@ -176,7 +182,15 @@ class LeavesAnything(LeadBirth):
         return found._replace(log_ratio=jnp.where(jnp.isinf(found.log_ratio), -jnp.inf, 0.0))
 
 
-@pytest.mark.parametrize("broken", ["fittings", "replaced", "lead"])
+class ForgetsItsDensity(PriorDraw):
+    """Draws from the prior are taken for symmetric."""
+
+    def candidate(self, key, target, state, auxiliary):
+        found = super().candidate(key, target, state, auxiliary)
+        return found._replace(log_ratio=jnp.where(jnp.isinf(found.log_ratio), -jnp.inf, 0.0))
+
+
+@pytest.mark.parametrize("broken", ["fittings", "replaced", "lead", "prior_draw"])
 def test_the_same_comparison_rejects_broken_moves(space, target, draws, table, broken):
     states, reference = draws
     fittings = Fittings(space)
@@ -184,8 +198,9 @@ def test_the_same_comparison_rejects_broken_moves(space, target, draws, table, b
         "fittings": ContentMove(ForgetsFittings(fittings)),
         "replaced": ForgetsMassOfReplaced(fittings),
         "lead": LeavesAnything(space, table),
+        "prior_draw": ForgetsItsDensity(CountPrior(space, Widths())),
     }[broken]
-    new, _ = after(target, states, move, times=25)
+    new, _ = after(target, states, move, times=3 if broken == "prior_draw" else 25)
     assert p_value(space, new, reference) < WRONG
 
 

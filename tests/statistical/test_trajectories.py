@@ -88,7 +88,7 @@ def test_trajectories_that_believe_the_guide_are_caught(wall, name):
 
 def test_trajectories_without_their_kinetic_energy_are_caught(plain, monkeypatch):
     monkeypatch.setattr(trajectories, "kinetic", lambda *_: jnp.zeros(()))
-    assert transported(plain, HMC(num_leapfrogs=4), step_size=0.6) < WRONG
+    assert transported(plain, HMC(num_leapfrogs=4), step_size=0.6, times=3) < WRONG
 
 
 @pytest.mark.parametrize("checked", [True, False])

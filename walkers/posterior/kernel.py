@@ -1,13 +1,14 @@
-"""One sweep: content moves, a trajectory, a refresh; and chains of sweeps.
+"""One sweep: moves between contents, trajectories, a refresh; and chains of sweeps.
 
 Each factor leaves the target invariant, so their composition in a fixed order does too.
-Moves are scanned over with one evaluation of the likelihood in the body: the program holds it
+Tasks are scanned over with one evaluation of the likelihood in the body: the program holds it
 once, however many moves there are, and particle content is data.
 
 Keys are folded from the seed, the number of the chain and that of the sweep. What a chain
 does therefore depends neither on how many run beside it nor on how a run is cut into pieces.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -31,9 +32,11 @@ from walkers.posterior.target import AbstractProductTarget, ChainState
 from walkers.posterior.trajectories import (
     GIST,
     AbstractTrajectory,
+    Flight,
     TrajectoryInfo,
     Tuning,
     initial_tuning,
+    landed,
 )
 
 
@@ -43,7 +46,7 @@ class SweepInfo(NamedTuple):
     Attributes:
         proposed: Candidates of each move.
         accepted: Those accepted.
-        trajectory: What the trajectory did; in sums, counts.
+        trajectory: What trajectories did.
     """
 
     proposed: Int[Array, " move"]
@@ -57,7 +60,8 @@ class Kernel(eqx.Module):
     Attributes:
         target: What is sampled.
         moves: Moves between contents.
-        repetitions: Steps of each move per sweep.
+        schedule: Tasks of each sweep, by the number of the move; `len(moves)` is a trajectory.
+            Sweeps follow the rows, all of one length, in turn.
         trajectory: Kernel at fixed content.
         tuning: Its step size and metric.
         auxiliary: Densities of coordinates that come into use, or rest.
@@ -65,43 +69,58 @@ class Kernel(eqx.Module):
 
     target: AbstractProductTarget
     moves: tuple[AbstractMove, ...]
-    repetitions: tuple[int, ...] = eqx.field(static=True)
+    schedule: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     trajectory: AbstractTrajectory
     tuning: Tuning
     auxiliary: Auxiliary
 
-    def sweep(self, key: Key[Array, ""], state: ChainState) -> tuple[ChainState, SweepInfo]:
-        """All moves, then a trajectory, then a refresh; `jax.vmap` it over chains."""
-        content, inner, rest = jax.random.split(key, 3)
-        state, proposed, accepted = self._content_moves(content, state)
-        state, trajectory = self.trajectory(inner, self.target, state, self.tuning)
-        state = Refresh()(rest, self.target, state, self.auxiliary)
-        return state, SweepInfo(proposed, accepted, trajectory)
+    def sweep(
+        self, key: Key[Array, ""], state: ChainState, number: Int[Array, ""] | int = 0
+    ) -> tuple[ChainState, SweepInfo]:
+        """The tasks of one row, then a refresh; `jax.vmap` it over chains.
 
-    def _content_moves(
-        self, key: Key[Array, ""], state: ChainState
-    ) -> tuple[ChainState, Int[Array, " move"], Int[Array, " move"]]:
-        """The moves in their order, and their counts."""
-        kinds = np.repeat(np.arange(len(self.moves)), self.repetitions)
-        counts = np.bincount(kinds, minlength=len(self.moves))
-        branches = [
-            lambda draw, here, move=move: move.candidate(draw, self.target, here, self.auxiliary)
-            for move in self.moves
-        ]
+        Args:
+            key: Random key.
+            state: Where the chain stands.
+            number: Of the sweep, which says the row; the same for all chains of a batch, which
+                then run one task at a time instead of all of them.
+        """
+        draw, rest = jax.random.split(key)
+        tasks = jnp.asarray(self.schedule)[number % len(self.schedule)]
+        branches = [*(self._move(move) for move in self.moves), self._trajectory()]
+        kinds = jnp.arange(len(self.moves))
 
-        def step(here: ChainState, task: tuple[Array, Array]):
-            one, kind = task
-            draw, accept = jax.random.split(one)
-            candidate = jax.lax.switch(kind, branches, draw, here)
-            here, info = decide(accept, self.target, here, candidate)
-            return here, info.accepted
+        def step(carry: tuple[ChainState, SweepInfo], task: tuple[Array, Array]):
+            (here, total), (one, kind) = carry, task
+            fly, accept = jax.random.split(one)
+            flight = jax.lax.switch(kind, branches, fly, here)
+            moved = (kind == len(self.moves)) & jnp.any(self.target.in_use(here.bits))
+            here, info = decide(accept, self.target, here, flight.candidate)
+            more = SweepInfo(
+                (kinds == kind).astype(jnp.int32),
+                ((kinds == kind) & info.accepted).astype(jnp.int32),
+                landed(flight, info, moved),
+            )
+            return (here, jax.tree.map(jnp.add, total, more)), None
 
-        accepted = jnp.zeros(len(self.moves), jnp.int32)
-        if kinds.size:
-            keys = jax.random.split(key, kinds.size)
-            state, taken = jax.lax.scan(step, state, (keys, jnp.asarray(kinds)))
-            accepted = accepted.at[kinds].add(taken.astype(jnp.int32))
-        return state, jnp.asarray(counts, jnp.int32), accepted
+        keys = jax.random.split(draw, len(self.schedule[0]))
+        carry, _ = jax.lax.scan(step, (state, no_counts(self)), (keys, tasks))
+        state, info = carry
+        return Refresh()(rest, self.target, state, self.auxiliary), info
+
+    def _trajectory(self) -> Callable[[Key[Array, ""], ChainState], Flight]:
+        """The trajectory as a task."""
+        return lambda key, here: self.trajectory.flight(key, self.target, here, self.tuning)
+
+    def _move(self, move: AbstractMove) -> Callable[[Key[Array, ""], ChainState], Flight]:
+        """A move as a task: a trajectory without gradients."""
+
+        def candidate(key: Key[Array, ""], here: ChainState) -> Flight:
+            found = move.candidate(key, self.target, here, self.auxiliary)
+            none = jnp.zeros((), here.vector.dtype)
+            return Flight(found, none, jnp.zeros((), jnp.int32))
+
+        return candidate
 
 
 class Draws(NamedTuple):
@@ -143,11 +162,12 @@ def standard_kernel(
     """
     mask = jnp.ones(target.num_bits, bool) if free is None else jnp.asarray(free)
     moves = (ContentMove(FlipOne(mask)), ContentMove(Swap(mask)), Rebirth(block))
+    tasks = np.repeat(np.arange(4), (num_flips, num_swaps, num_rebirths, 1))
     resting = standard_normal(target.num_parameters)
     return Kernel(
         target,
         moves,
-        (num_flips, num_swaps, num_rebirths),
+        (tuple(int(kind) for kind in tasks),),
         GIST() if trajectory is None else trajectory,
         initial_tuning(target.num_parameters),
         Auxiliary(unfitted_mixture(block), resting),
@@ -212,15 +232,15 @@ def _run(
     def one_chain(chain: Int[Array, ""], state: ChainState):
         def sweep(carry, step):
             here, total = carry
-            here, info = kernel.sweep(chain_key(key, chain, step), here)
-            return (here, jax.tree.map(_add, total, info)), None
+            here, info = kernel.sweep(chain_key(key, chain, step), here, step)
+            return (here, jax.tree.map(jnp.add, total, info)), None
 
         def keep(carry, start):
             carry, _ = jax.lax.scan(sweep, carry, start + jnp.arange(thin, dtype=jnp.int32))
             return carry, Draws(*carry[0])
 
         starts = first + thin * jnp.arange(num_draws, dtype=jnp.int32)
-        (state, total), kept = jax.lax.scan(keep, (state, _no_counts(kernel)), starts)
+        (state, total), kept = jax.lax.scan(keep, (state, no_counts(kernel)), starts)
         return state, kept, total
 
     side_by_side = jax.vmap(one_chain)
@@ -236,12 +256,8 @@ def _run(
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
 
 
-def _no_counts(kernel: Kernel) -> SweepInfo:
+def no_counts(kernel: Kernel) -> SweepInfo:
     """Zeros, to add counts to."""
     moves, one = jnp.zeros(len(kernel.moves), jnp.int32), jnp.zeros((), jnp.int32)
     statistic = jnp.zeros_like(kernel.tuning.step_size)
     return SweepInfo(moves, moves, TrajectoryInfo(one, statistic, one, one))
-
-
-def _add(total: Array, more: Array) -> Array:
-    return total + more.astype(total.dtype)

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from numpyro.infer.hmc import hmc
 
 from jaxlik.typing import Array, Bool, Float, Key, Scalar
-from walkers.posterior.moves import Candidate, decide
+from walkers.posterior.moves import Candidate
 from walkers.posterior.target import AbstractProductTarget, ChainState
-from walkers.posterior.trajectories import AbstractTrajectory, TrajectoryInfo, Tuning
+from walkers.posterior.trajectories import AbstractTrajectory, Flight, Tuning
 
 
 class NUTS(AbstractTrajectory):
@@ -44,15 +44,15 @@ class NUTS(AbstractTrajectory):
     max_depth: int = eqx.field(static=True, default=6)
     target_statistic: float = eqx.field(static=True, default=0.8)
 
-    def __call__(
+    def flight(
         self,
         key: Key[Array, ""],
         target: AbstractProductTarget,
         state: ChainState,
         tuning: Tuning,
-    ) -> tuple[ChainState, TrajectoryInfo]:
-        """One trajectory, and the second test if the target has a guide."""
-        rest, walk, accept = jax.random.split(key, 3)
+    ) -> Flight:
+        """One trajectory with the guide's density; the second test comes later."""
+        rest, walk = jax.random.split(key)
         used = target.in_use(state.bits)
         noise = jax.random.normal(rest, state.vector.shape, state.vector.dtype)
         start = jnp.where(used, state.vector, noise)
@@ -77,13 +77,11 @@ class NUTS(AbstractTrajectory):
         )
         end = sample_fn(begin, model_args=(state.bits,))
         vector = jnp.where(used, end.z, state.vector)
-        # `decide` multiplies by the true densities; those that NUTS has obeyed are divided by.
+        # What decides multiplies by the true densities; those that NUTS has obeyed are divided by.
         change = _log_guide(begin.z, begin.potential_energy, used)
         change = change - _log_guide(end.z, end.potential_energy, used)
-        state, info = decide(accept, target, state, Candidate(state.bits, vector, change))
-        return state, TrajectoryInfo(
-            info.accepted, end.accept_prob, jnp.any(used), end.num_steps.astype(jnp.int32) + 1
-        )
+        candidate = Candidate(state.bits, vector, change)
+        return Flight(candidate, end.accept_prob, end.num_steps.astype(jnp.int32) + 1)
 
 
 def _log_guide(

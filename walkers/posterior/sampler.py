@@ -30,6 +30,7 @@ from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings,
 from walkers.posterior.kernel import Draws, Kernel, SweepInfo, run_chains
 from walkers.posterior.model import ModelTarget
 from walkers.posterior.moves import AbstractMove, Auxiliary, ContentMove, Rebirth
+from walkers.posterior.prior_draw import CountPrior, PriorDraw
 from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import standard_normal, unfitted_mixture
 from walkers.posterior.start import prior_draws
@@ -40,19 +41,27 @@ from walkers.posterior.warmup import moments_of, refitted
 SCHEMA = "jaxlik/chains/1"
 """Name of the checkpoint format; another number means another layout."""
 
-REPETITIONS = {
-    "walk on the prior": 4,
-    "birth or death": 1,
-    "simple model in or out": 2,
-    "replace": 1,
-    "channel": 1,
-    "exchange channel": 1,
-    "production": 1,
-    "exchange production": 1,
-    "simple model anew": 1,
-    "coordinates anew": 1,
-}
-"""Steps of each move per sweep."""
+PRIOR_DRAW, TRAJECTORY = "draw from the prior", "trajectory"
+
+PRIOR_DRAWS = 2
+"""Models proposed from the prior in each sweep: most contents are as good as the Standard Model,
+and these proposals are what makes draws of them independent."""
+
+SWEEPS = (
+    "walk on the prior",
+    "simple model in or out",
+    "birth or death",
+    "channel",
+    TRAJECTORY,
+    "replace",
+    "exchange channel",
+    "simple model in or out",
+    "production",
+    "simple model anew",
+    "exchange production",
+    "coordinates anew",
+)
+"""What else a sweep does, in turn."""
 
 WALK = (
     "birth or death",
@@ -148,12 +157,15 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
         max_particles=target.max_particles,
     )
     moves["walk on the prior"] = PriorWalk(prior, tuple(moves[name] for name in WALK))
-    names = [name for name in REPETITIONS if name in moves]
+    moves[PRIOR_DRAW] = PriorDraw(CountPrior(space, target.widths, target.max_particles))
+    names = [name for name in _names() if name in moves]
+    number = {name: index for index, name in enumerate([*names, TRAJECTORY])}
+    draws = (number[PRIOR_DRAW],) * PRIOR_DRAWS
     size = layout(space).size
     return Kernel(
         target,
         tuple(moves[name] for name in names),
-        tuple(REPETITIONS[name] for name in names),
+        tuple((*draws, number[other]) for other in SWEEPS if other in number),
         HMC(num_leapfrogs=config.leapfrogs),
         initial_tuning(size),
         Auxiliary(unfitted_mixture(jnp.arange(size)), standard_normal(size)),
@@ -162,8 +174,13 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
 
 def move_names(kernel: Kernel) -> tuple[str, ...]:
     """Names on the axis `move`."""
-    with_leads = len(kernel.moves) == len(REPETITIONS)
-    return tuple(n for n in REPETITIONS if with_leads or not n.startswith("simple model"))
+    with_leads = len(kernel.moves) == len(_names())
+    return tuple(n for n in _names() if with_leads or not n.startswith("simple model"))
+
+
+def _names() -> tuple[str, ...]:
+    """All moves, each once."""
+    return tuple(name for name in dict.fromkeys((PRIOR_DRAW, *SWEEPS)) if name != TRAJECTORY)
 
 
 def coordinate_blocks(space: ModelSpace) -> Int[np.ndarray, " parameter"]:
@@ -316,7 +333,7 @@ def _acceptance(kernel: Kernel, info: SweepInfo) -> dict[str, float]:
         for name, t, a in zip(move_names(kernel), tried, taken, strict=True)
     }
     moved = np.asarray(info.trajectory.moved).sum()
-    found["trajectory"] = float(np.asarray(info.trajectory.accepted).sum() / max(moved, 1))
+    found[TRAJECTORY] = float(np.asarray(info.trajectory.accepted).sum() / max(moved, 1))
     return found
 
 

@@ -183,8 +183,11 @@ def _level(
         state = state._replace(
             log_likelihood=new_beta * state.log_likelihood, exact=new_beta * state.exact
         )
-        keys = jax.vmap(chain_key, (None, None, 0))(move, number, jnp.arange(num_sweeps))
-        state, infos = jax.lax.scan(lambda here, one: tempered.sweep(one, here), state, keys)
+        sweeps = jnp.arange(num_sweeps)
+        keys = jax.vmap(chain_key, (None, None, 0))(move, number, sweeps)
+        state, infos = jax.lax.scan(
+            lambda here, task: tempered.sweep(task[0], here, task[1]), state, (keys, sweeps)
+        )
         state = state._replace(
             log_likelihood=state.log_likelihood / new_beta, exact=state.exact / new_beta
         )
@@ -194,8 +197,8 @@ def _level(
     states, infos = jax.lax.map(mutate, tasks, batch_size=_all(width, states.exact))
     acceptance = infos.accepted.sum(axis=(0, 1)) / jnp.maximum(infos.proposed.sum(axis=(0, 1)), 1)
     moved, statistic = infos.trajectory.moved, infos.trajectory.statistic
-    mean = jnp.sum(jnp.where(moved, statistic, 0.0)) / jnp.maximum(jnp.sum(moved), 1)
-    excess = jnp.where(jnp.any(moved), mean - kernel.trajectory.target_statistic, 0.0)
+    mean = jnp.sum(statistic) / jnp.maximum(jnp.sum(moved), 1)
+    excess = jnp.where(jnp.any(moved > 0), mean - kernel.trajectory.target_statistic, 0.0)
     kernel = eqx.tree_at(
         lambda k: k.tuning.step_size, kernel, kernel.tuning.step_size * jnp.exp(excess)
     )

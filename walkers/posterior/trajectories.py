@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.typing import Array, Bool, Float, Int, Key, Scalar
-from walkers.posterior.moves import Candidate, decide
+from walkers.posterior.moves import Candidate, MoveInfo, decide
 from walkers.posterior.target import AbstractProductTarget, ChainState
 
 JITTER = (0.5, 1.2)
@@ -41,18 +41,32 @@ class Tuning(NamedTuple):
 
 
 class TrajectoryInfo(NamedTuple):
-    """What one trajectory did.
+    """What trajectories did: one, or several in a sum.
 
     Attributes:
         accepted: The chain moved.
         statistic: Between 0 and 1, smaller for larger steps: what warm-up tunes the step by.
-        moved: Something was in use; otherwise the other numbers mean nothing.
+        moved: Something was in use; otherwise the other numbers are zero.
         gradients: Evaluations of the guide with its gradient.
     """
 
-    accepted: Bool[Array, ""]
+    accepted: Int[Array, ""]
     statistic: Scalar
-    moved: Bool[Array, ""]
+    moved: Int[Array, ""]
+    gradients: Int[Array, ""]
+
+
+class Flight(NamedTuple):
+    """A trajectory that has not been decided on.
+
+    Attributes:
+        candidate: Its end.
+        statistic: See `TrajectoryInfo`; `nan` for the probability of acceptance.
+        gradients: Evaluations of the guide with its gradient.
+    """
+
+    candidate: Candidate
+    statistic: Scalar
     gradients: Int[Array, ""]
 
 
@@ -151,6 +165,15 @@ class AbstractTrajectory(eqx.Module):
     target_statistic: eqx.AbstractVar[float]
 
     @abstractmethod
+    def flight(
+        self,
+        key: Key[Array, ""],
+        target: AbstractProductTarget,
+        state: ChainState,
+        tuning: Tuning,
+    ) -> Flight:
+        """One trajectory; the likelihood at its end is not evaluated here."""
+
     def __call__(
         self,
         key: Key[Array, ""],
@@ -159,6 +182,28 @@ class AbstractTrajectory(eqx.Module):
         tuning: Tuning,
     ) -> tuple[ChainState, TrajectoryInfo]:
         """One trajectory and its Metropolis test."""
+        fly, accept = jax.random.split(key)
+        flight = self.flight(fly, target, state, tuning)
+        moved = jnp.any(target.in_use(state.bits))
+        state, info = decide(accept, target, state, flight.candidate)
+        return state, landed(flight, info, moved)
+
+
+def landed(flight: Flight, info: MoveInfo, moved: Bool[Array, ""]) -> TrajectoryInfo:
+    """What a trajectory did, once it has been decided on.
+
+    Args:
+        flight: The trajectory.
+        info: What became of its end.
+        moved: It was one, and something was in use.
+    """
+    tuned = jnp.where(jnp.isnan(flight.statistic), info.probability, flight.statistic)
+    return TrajectoryInfo(
+        (info.accepted & moved).astype(jnp.int32),
+        jnp.where(moved, tuned, 0.0),
+        moved.astype(jnp.int32),
+        jnp.where(moved, flight.gradients, 0).astype(jnp.int32),
+    )
 
 
 class HMC(AbstractTrajectory):
@@ -171,15 +216,15 @@ class HMC(AbstractTrajectory):
     num_leapfrogs: int = eqx.field(static=True, default=4)
     target_statistic: float = eqx.field(static=True, default=0.8)
 
-    def __call__(
+    def flight(
         self,
         key: Key[Array, ""],
         target: AbstractProductTarget,
         state: ChainState,
         tuning: Tuning,
-    ) -> tuple[ChainState, TrajectoryInfo]:
-        """One trajectory and its Metropolis test."""
-        draw, jitter, accept = jax.random.split(key, 3)
+    ) -> Flight:
+        """As many leapfrogs as always."""
+        draw, jitter = jax.random.split(key)
         used = target.in_use(state.bits)
         path = integrate(
             target,
@@ -191,9 +236,8 @@ class HMC(AbstractTrajectory):
             self.num_leapfrogs,
         )
         candidate = Candidate(state.bits, path.vector, path.kinetic_loss)
-        state, info = decide(accept, target, state, candidate)
-        gradients = jnp.asarray(self.num_leapfrogs + 1, jnp.int32)
-        return state, TrajectoryInfo(info.accepted, info.probability, jnp.any(used), gradients)
+        unknown = jnp.full_like(path.kinetic_loss, jnp.nan)
+        return Flight(candidate, unknown, jnp.asarray(self.num_leapfrogs + 1, jnp.int32))
 
 
 class GIST(AbstractTrajectory):
@@ -221,15 +265,15 @@ class GIST(AbstractTrajectory):
     tolerance: float = eqx.field(static=True, default=1.0)
     target_statistic: float = eqx.field(static=True, default=0.8)
 
-    def __call__(
+    def flight(
         self,
         key: Key[Array, ""],
         target: AbstractProductTarget,
         state: ChainState,
         tuning: Tuning,
-    ) -> tuple[ChainState, TrajectoryInfo]:
-        """One self-tuned trajectory and its Metropolis test."""
-        draw, jitter, accept = jax.random.split(key, 3)
+    ) -> Flight:
+        """One self-tuned trajectory."""
+        draw, jitter = jax.random.split(key)
         used = target.in_use(state.bits)
         momentum = draw_momentum(draw, used, tuning.inverse_mass)
         largest = tuning.step_size * _jitter(jitter, tuning.step_size)
@@ -266,10 +310,9 @@ class GIST(AbstractTrajectory):
         path = jax.tree.map(lambda leaf: leaf[0], paths)
         log_ratio = jnp.where(_reversible(found), path.kinetic_loss, -jnp.inf)
         vector = jnp.where(found[0], path.vector, state.vector)
-        state, info = decide(accept, target, state, Candidate(state.bits, vector, log_ratio))
-        gradients = (self.num_leapfrogs + 1) * jnp.sum(tried)
+        gradients = (self.num_leapfrogs + 1) * jnp.sum(tried, dtype=jnp.int32)
         at_once = (found[0] & (tried[0] == 1)).astype(log_ratio.dtype)
-        return state, TrajectoryInfo(info.accepted, at_once, jnp.any(used), gradients)
+        return Flight(Candidate(state.bits, vector, log_ratio), at_once, gradients)
 
 
 def _reversible(found: Bool[Array, "2"]) -> Bool[Array, ""]:

@@ -120,7 +120,7 @@ def _round(
         here, average, sums = carry
         tuned = eqx.tree_at(lambda k: k.tuning.step_size, kernel, jnp.exp(average.log_step))
         keys = jax.vmap(chain_key, (None, 0, None))(key, chains, step)
-        here, info = jax.vmap(tuned.sweep)(keys, here)
+        here, info = jax.vmap(tuned.sweep, (0, 0, None))(keys, here, step)
         average = updated(
             average,
             info.trajectory.statistic,
@@ -145,18 +145,18 @@ def begin_averaging(step_size: Scalar) -> Averaging:
 def updated(
     averaging: Averaging,
     statistic: Float[Array, " chain"],
-    counted: Bool[Array, " chain"],
+    counted: Int[Array, " chain"],
     wanted: float,
 ) -> Averaging:
-    """One update with the mean over the chains that count; none if no chain does.
+    """One update with the mean over all trajectories; none if there was none.
 
     Args:
         averaging: So far.
-        statistic: Falls with the step size.
-        counted: Chains that took part.
+        statistic: Falls with the step size; a sum over the trajectories of each chain.
+        counted: Trajectories of each chain.
         wanted: Mean of the statistic to aim at.
     """
-    mean = jnp.sum(jnp.where(counted, statistic, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
+    mean = jnp.sum(jnp.where(counted > 0, statistic, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
     count = averaging.count + 1
     weight = 1 / (count + DELAY)
     error = (1 - weight) * averaging.error + weight * (wanted - mean)
@@ -164,7 +164,7 @@ def updated(
     part = count**-DECAY
     log_average = part * log_step + (1 - part) * averaging.log_average
     new = Averaging(log_step, log_average, error, count, averaging.centre)
-    return jax.tree.map(lambda a, b: jnp.where(jnp.any(counted), a, b), new, averaging)
+    return jax.tree.map(lambda a, b: jnp.where(jnp.any(counted > 0), a, b), new, averaging)
 
 
 def moments_of(

@@ -305,7 +305,7 @@ class _Recorder:
             text = f"particles: R-hat {judged[0]:.3f}, ESS {judged[1]:.0f}"
         births = block.acceptance.get("birth or death", 0.0)
         text += f"; accepted: births {births:.1%}"
-        text += f", walks {block.acceptance.get('walk on the prior', 0.0):.0%}"
+        text += f", prior {block.acceptance.get('draw from the prior', 0.0):.0%}"
         text += f", trajectories {block.acceptance['trajectory']:.0%}"
         # Draws before checkpoint: a resumed run drops what is newer than its checkpoint.
         self._write()
