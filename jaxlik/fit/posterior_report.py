@@ -178,7 +178,7 @@ def _value(value: float | None, digits: int) -> str:
 
 def _evidence(entries: Sequence[Mapping[str, Any]], width: int) -> str:
     rows = []
-    for entry in entries:
+    for entry in entries[:MAX_CONTENTS]:
         bayes = entry["bayes_factor"]
         rows.append(
             [

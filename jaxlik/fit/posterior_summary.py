@@ -74,6 +74,9 @@ MIN_PROBABILITY = 1e-3
 MIN_DETAILED = 1e-2
 """Contents of a smaller probability have no details, and no targets."""
 
+EVERYTHING = "any particle beyond the lightest"
+"""Label of the evidence of all contents but that of the Standard Model."""
+
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
@@ -81,7 +84,7 @@ class Evidence(NamedTuple):
     """The evidence of one content.
 
     Attributes:
-        pdg_ids: Its particles.
+        pdg_ids: Its particles; none for all contents with more than the lightest one.
         log_evidence: ln of the mean likelihood over the prior of its parameters, likelihoods
             relative to the Standard Model: ln of the Bayes factor.
         error: Standard error of that.
@@ -146,7 +149,7 @@ def posterior_document(
             )
         },
         "convergence": convergence_document(judged),
-        "evidence": _evidence(draws.pdg_ids, evidence),
+        "evidence": None if evidence is None else evidence_entries(draws.pdg_ids, evidence),
         "fisher": _fisher(draws, contents, fisher),
     }
     return finite(document)
@@ -269,11 +272,13 @@ def _num_particles(draws: PosteriorDraws, judged: list[Judged]) -> list[dict[str
     return entries
 
 
-def _evidence(
-    pdg_ids: Sequence[int], evidence: Sequence[Evidence] | None
-) -> list[dict[str, Any]] | None:
-    if evidence is None:
-        return None
+def evidence_entries(pdg_ids: Sequence[int], evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """Entries of ``evidence``, the largest first.
+
+    Args:
+        pdg_ids: PDG numbers on the particle axis.
+        evidence: Of some contents.
+    """
     entries = []
     for one in sorted(evidence, key=lambda one: -one.log_evidence):
         pids = particles_of(pdg_ids, np.isin(pdg_ids, list(one.pdg_ids)))
@@ -281,7 +286,7 @@ def _evidence(
         entries.append(
             {
                 "key": content_key(pids),
-                "label": content_label(pids),
+                "label": content_label(pids) if pids else EVERYTHING,
                 "log_evidence": one.log_evidence,
                 "error": one.error,
                 "bayes_factor": math.inf if large else math.exp(one.log_evidence),
@@ -290,7 +295,7 @@ def _evidence(
                 "K": one.score,
             }
         )
-    return entries
+    return finite(entries)
 
 
 def _fisher(

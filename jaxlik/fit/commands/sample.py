@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PRIOR_DRAWS = 200_000
+"""Independent draws of the prior that count how probable contents are before data."""
+
 CHANGEABLE = ("draws",)
 """Entries of the configuration that may differ when a run is resumed."""
 
@@ -194,8 +197,9 @@ def sample(
     )
     recorder = _Recorder(run, target, config.sample, console)
     status = store.DONE
+    scores: dict[tuple[int, ...], float] = {}
     try:
-        state = _start(parsed, config, console, engine, target, run)
+        state = _start(parsed, config, console, engine, target, run, scores)
         recorder.begin(state)
         sampler.sample(state, config.sample, on_block=recorder)
     except KeyboardInterrupt:
@@ -206,7 +210,7 @@ def sample(
         raise
     finally:
         recorder.close()
-    return _conclude(parsed, config, console, snapshot, run, recorder, status, networks)
+    return _conclude(parsed, config, console, snapshot, run, recorder, status, networks, scores)
 
 
 def _start(
@@ -216,8 +220,10 @@ def _start(
     engine: "Engine",
     target: Any,
     run: "RunDirectory",
+    scores: dict[tuple[int, ...], float],
 ) -> Any:
-    """Chains where they begin, or where a checkpoint left them."""
+    """Chains where they begin, or where a checkpoint left them; best K by content as known."""
+    from jaxlik.fit.posterior_draws import particles_of
     from jaxlik.fit.progress import stage_bar
     from walkers.grow import grow_from, simple_models
     from walkers.posterior import sampler
@@ -237,7 +243,11 @@ def _start(
         with stage_bar("scoring simple models", quiet=console.quiet) as report:
             simple = simple_models(score, engine.yields, search)
             report(len(simple.score), float(np.max(simple.score, initial=-np.inf)))
-            good = grow_from(score, simple, search, report=report).points
+            built = grow_from(score, simple, search, report=report)
+        good = built.points
+        for active, value in zip(np.asarray(good.active), built.score, strict=True):
+            pids = tuple(sorted(particles_of(engine.space.pdg_ids, active)))
+            scores[pids] = max(float(value), scores.get(pids, -np.inf))
     kernel = sampler.model_kernel(target, simple, numbers)
     state = sampler.first_state(target, kernel, good, numbers)
     if parsed.stored is not None:
@@ -363,6 +373,27 @@ def posterior_draws(target: Any, block: Any) -> "PosteriorDraws":
     )
 
 
+def _evidence(
+    config: SampleConfig,
+    target: Any,
+    document: dict[str, Any],
+    scores: dict[tuple[int, ...], float],
+) -> list[dict[str, Any]] | None:
+    """Bayes factors of contents; `None` for a prior that nothing draws from independently."""
+    from jaxlik.fit.posterior_evidence import evidences
+    from jaxlik.fit.posterior_summary import evidence_entries
+    from walkers.posterior.start import prior_draws
+
+    if config.prior != "count":
+        return None
+    space = target.space
+    bits, _ = prior_draws(
+        space, target.widths, PRIOR_DRAWS, config.seed, max_particles=config.max_particles
+    )
+    active = bits[:, : space.num_particles]
+    return evidence_entries(space.pdg_ids, evidences(document, space.pdg_ids, active, scores))
+
+
 def _conclude(
     parsed: Parsed,
     config: FitConfig,
@@ -372,6 +403,7 @@ def _conclude(
     recorder: _Recorder,
     status: str,
     networks: str | None,
+    scores: dict[tuple[int, ...], float],
 ) -> int:
     """Summarise, write and print what was drawn."""
     from jaxlik.fit.posterior_figures import write_posterior_figures
@@ -398,6 +430,7 @@ def _conclude(
         "directory": str(run.path),
     }
     document = posterior_document(draws, facts=facts)
+    document["evidence"] = _evidence(config.sample, recorder.target, document, scores)
     run.write_summary(document)
     write_posterior_figures(run.figures, draws, document)
     run.finish(status, seconds=recorder.seconds, draws=draws.num_draws)
