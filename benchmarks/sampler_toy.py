@@ -30,9 +30,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from toys import content_index, exact_answer, gaussian_toy, stacked_states  # noqa: E402
 
+from benchmarks.random_walk import RandomWalk  # noqa: E402
 from jaxlik.fit.diagnostics import bulk_ess, r_hat  # noqa: E402
 from walkers.posterior.kernel import Kernel, run_chains, standard_kernel  # noqa: E402
-from walkers.posterior.moves import AbstractMove, Candidate  # noqa: E402
 from walkers.posterior.nuts import NUTS  # noqa: E402
 from walkers.posterior.proposals import unfitted_mixture  # noqa: E402
 from walkers.posterior.trajectories import GIST, HMC, AbstractTrajectory  # noqa: E402
@@ -44,23 +44,6 @@ GRADIENT = 3
 
 WIDTHS = (0.25, 0.4, 0.6)
 """Of the random walk; the best by predictions is kept."""
-
-
-class RandomWalk(AbstractMove):
-    """One block in use takes a normal step."""
-
-    block: jax.Array
-    width: jax.Array
-
-    def candidate(self, key, target, state, auxiliary):
-        """Each block in use has the same probability."""
-        del auxiliary
-        choose, draw = jax.random.split(key)
-        used = target.in_use(state.bits)
-        scores = jnp.where(used, jax.random.uniform(choose, used.shape)[self.block], -1.0)
-        moved = used & (self.block == self.block[jnp.argmax(scores)])
-        noise = self.width * jax.random.normal(draw, state.vector.shape)
-        return Candidate(state.bits, state.vector + jnp.where(moved, noise, 0.0), jnp.zeros(()))
 
 
 class Row(NamedTuple):

@@ -36,7 +36,7 @@ from walkers.posterior.proposals import standard_normal, unfitted_mixture
 from walkers.posterior.start import prior_draws
 from walkers.posterior.target import ChainState, log_prior, state_at
 from walkers.posterior.trajectories import HMC, initial_tuning
-from walkers.posterior.warmup import moments_of, refitted
+from walkers.posterior.warmup import learned
 
 SCHEMA = "jaxlik/chains/1"
 """Name of the checkpoint format; another number means another layout."""
@@ -77,9 +77,6 @@ WALK = (
 
 WIDTH = 4
 """Most chains in one compiled call: few are faster on a CPU, and calls run side by side."""
-
-TUNING_RATE = 1.5
-"""Change of ln(step size) per unit of acceptance missed, per block of warm-up."""
 
 
 class Block(NamedTuple):
@@ -259,7 +256,9 @@ def sample(
         while state.blocks < wanted:
             states, draws, info = _run_groups(pool, key, state, config)
             warming = state.blocks < config.warmup
-            kernel = _learned(state.kernel, draws, info) if warming else state.kernel
+            kernel = state.kernel
+            if warming:
+                kernel = learned(kernel, draws.bits, draws.vector, info.trajectory)
             state = SamplerState(states, kernel, state.blocks + 1)
             done = max(state.blocks - config.warmup, 0) * config.block
             on_block(state, Block(draws, _acceptance(kernel, info), done))
@@ -310,20 +309,6 @@ def models_of(target: ModelTarget, draws: Draws) -> tuple[ModelPoint, Float[Arra
         return target.point(bits, vector), log_prior(target, bits, vector)
 
     return jax.vmap(jax.vmap(one))(draws.bits, draws.vector)
-
-
-def _learned(kernel: Kernel, draws: Draws, info: SweepInfo) -> Kernel:
-    """Metric and Gaussians from the draws of a block, the step size from its acceptance."""
-    size = draws.vector.shape[-1]
-    moments = moments_of(
-        kernel.target, draws.bits.reshape(-1, size), draws.vector.reshape(-1, size)
-    )
-    kernel = refitted(kernel, moments)
-    moved = jnp.sum(info.trajectory.moved)
-    mean = jnp.sum(info.trajectory.statistic) / jnp.maximum(moved, 1)
-    change = jnp.exp(TUNING_RATE * (mean - kernel.trajectory.target_statistic))
-    step = kernel.tuning.step_size * jnp.where(moved > 0, change, 1.0)
-    return eqx.tree_at(lambda k: k.tuning.step_size, kernel, step)
 
 
 def _acceptance(kernel: Kernel, info: SweepInfo) -> dict[str, float]:

@@ -19,12 +19,17 @@ from jaxlik.typing import Array, Bool, Float, Int, Key, Scalar
 from walkers.posterior.kernel import Kernel, chain_key
 from walkers.posterior.proposals import Gaussian, Mixture
 from walkers.posterior.target import AbstractProductTarget, ChainState
+from walkers.posterior.trajectories import TrajectoryInfo
 
 SHRINKAGE, DELAY, DECAY = 0.05, 10.0, 0.75
 """gamma, t_0 and kappa of dual averaging, as in the reference."""
 
 PRIOR_DRAWS = 20.0
 """Draws from N(0, 1) added to those of each coordinate, which may have been few or none."""
+
+
+TUNING_RATE = 1.5
+"""Change of ln(step size) per unit of acceptance missed, per block of draws."""
 
 
 class Averaging(NamedTuple):
@@ -196,3 +201,27 @@ def refitted(kernel: Kernel, moments: Moments, *, metric: bool = True) -> Kernel
     if metric:
         kernel = eqx.tree_at(lambda k: k.tuning.inverse_mass, kernel, variance)
     return kernel
+
+
+def learned(
+    kernel: Kernel,
+    bits: Bool[Array, "chain draw bit"],
+    vectors: Float[Array, "chain draw parameter"],
+    trajectories: TrajectoryInfo,
+) -> Kernel:
+    """Metric and Gaussians from a block of draws, the step size from its trajectories.
+
+    Args:
+        kernel: That made the draws.
+        bits: Contents.
+        vectors: Coordinates.
+        trajectories: Sums over the sweeps of the block, per chain.
+    """
+    size = vectors.shape[-1]
+    moments = moments_of(kernel.target, bits.reshape(-1, size), vectors.reshape(-1, size))
+    kernel = refitted(kernel, moments)
+    moved = jnp.sum(trajectories.moved)
+    mean = jnp.sum(trajectories.statistic) / jnp.maximum(moved, 1)
+    change = jnp.exp(TUNING_RATE * (mean - kernel.trajectory.target_statistic))
+    step = kernel.tuning.step_size * jnp.where(moved > 0, change, 1.0)
+    return eqx.tree_at(lambda k: k.tuning.step_size, kernel, step)
