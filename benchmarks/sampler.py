@@ -116,10 +116,8 @@ def run_for(kernel: Any, states: Any, seconds: float, seed: int, label: str) -> 
 
 def row_of(name: str, kinds: dict[str, list[np.ndarray]], info: Any, seconds: float) -> Row:
     """Smallest effective numbers over quantities that vary."""
-    varying = {
-        kind: [one.astype(float) for one in quantities if np.ptp(one) > 0]
-        for kind, quantities in kinds.items()
-    }
+    numbers = {kind: [np.asarray(one, float) for one in ones] for kind, ones in kinds.items()}
+    varying = {kind: [one for one in ones if np.ptp(one) > 0] for kind, ones in numbers.items()}
     effective = {kind: min(map(bulk_ess, ones)) for kind, ones in varying.items() if ones}
     worst = max(r_hat(one) for ones in varying.values() for one in ones)
     gradients = int(info.trajectory.gradients.sum())

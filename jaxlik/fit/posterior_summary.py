@@ -273,14 +273,14 @@ def _num_particles(draws: PosteriorDraws, judged: list[Judged]) -> list[dict[str
 
 
 def evidence_entries(pdg_ids: Sequence[int], evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """Entries of ``evidence``, the largest first.
+    """Entries of ``evidence``: that of everything, then the contents, the largest first.
 
     Args:
         pdg_ids: PDG numbers on the particle axis.
         evidence: Of some contents.
     """
     entries = []
-    for one in sorted(evidence, key=lambda one: -one.log_evidence):
+    for one in sorted(evidence, key=lambda one: (len(one.pdg_ids) > 0, -one.log_evidence)):
         pids = particles_of(pdg_ids, np.isin(pdg_ids, list(one.pdg_ids)))
         large = one.log_evidence > math.log(1e300)
         entries.append(

@@ -219,7 +219,7 @@ def build(
     console.note(f"run directory {run.path}")
     console.note(
         f"searching with {config.search.walkers} walkers; the first steps wait for the compiler, "
-        "about a minute without its cache"
+        "two minutes without its cache"
     )
     status = store.DONE
     warmup = _warmup(config, engine, labels)

@@ -192,7 +192,7 @@ def sample(
         store.check_database(run, snapshot.sha256, networks)
     console.note(f"run directory {run.path}")
     console.note(
-        f"{config.sample.chains} chains; the first block waits for the compiler, a minute or two "
+        f"{config.sample.chains} chains; the first block waits for the compiler, minutes "
         "without its cache"
     )
     recorder = _Recorder(run, target, config.sample, console)
@@ -279,7 +279,8 @@ class _Recorder:
         from jaxlik.fit.progress import BAR_FORMAT
 
         earlier = self.run.history()
-        self.seconds = earlier[-1]["seconds"] if earlier else 0.0
+        if earlier:
+            self.seconds, self.acceptance = earlier[-1]["seconds"], earlier[-1]["acceptance"]
         drawn = max(state.blocks - self.config.warmup, 0) * self.config.block
         if drawn:
             self.parts = [read_chains(self.run.path).head(drawn)]
