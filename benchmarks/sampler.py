@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,8 +169,7 @@ def best_plain(
     for width in WIDTHS:
         plain = plain_kernel(target, kernel, width)
         if fixed:
-            plain = eqx.tree_at(lambda k: k.moves, plain, plain.moves[3:])
-            plain = eqx.tree_at(lambda k: k.schedule, plain, ((0,) * 8,))
+            plain = replace(plain, moves=plain.moves[3:], schedule=((0,) * 8,))
         after, draws, info, spent = run_for(plain, states, seconds / 4, 2, f"plain {width}")
         row = row_of(f"plain walk, width {width}", kinds(draws), info, spent)
         found.append((row.effective["continuous"], width, plain, after))
@@ -188,12 +188,8 @@ def compare_fixed(target: Any, kernel: Any, point: Any, seconds: float) -> list[
     used = np.flatnonzero(np.asarray(target.in_use(bits)))
     shape = (CHAINS, len(bits))
     states = starting_states(target, jnp.broadcast_to(bits, shape), jnp.broadcast_to(vector, shape))
-    inner = eqx.tree_at(
-        lambda k: (k.moves, k.schedule),
-        kernel,
-        ((Rebirth(jnp.asarray(coordinate_blocks(target.space))),), ((0, 1, 1),)),
-        is_leaf=lambda leaf: isinstance(leaf, tuple),
-    )
+    anew = Rebirth(jnp.asarray(coordinate_blocks(target.space)))
+    inner = replace(kernel, moves=(anew,), schedule=((0, 1, 1),))
 
     def kinds(draws: Any) -> dict[str, list[np.ndarray]]:
         return {"continuous": [*np.moveaxis(draws.vector[..., used], -1, 0), draws.exact]}
@@ -213,8 +209,8 @@ def peers(
 ) -> list[Row]:
     """Emcee and dynesty on the same compiled likelihood; those that are installed."""
 
-    @jax.jit
-    def log_likelihoods(rows: jax.Array) -> jax.Array:
+    @eqx.filter_jit
+    def log_likelihoods(target: Any, rows: jax.Array) -> jax.Array:
         return jax.vmap(lambda row: target.log_likelihood(bits, vector.at[used].set(row)))(rows)
 
     calls = 0
@@ -222,7 +218,7 @@ def peers(
     def compiled(rows: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += len(rows)
-        return np.asarray(log_likelihoods(jnp.asarray(rows)))
+        return np.asarray(log_likelihoods(target, jnp.asarray(rows)))
 
     rows = []
     try:
