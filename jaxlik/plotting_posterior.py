@@ -172,7 +172,8 @@ def _density(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.ndimage import gaussian_filter1d
 
     low, high = np.quantile(draws, [0.005, 0.995])
-    middle, half = 0.5 * (low + high), max(0.5 * (high - low), 1.0)
+    # Of two draws both lie just outside of their central 99 %.
+    middle, half = 0.5 * (low + high), max(0.51 * (high - low), 1.0)
     density, edges = np.histogram(draws, 60, (middle - half, middle + half))
     smooth = gaussian_filter1d(density.astype(float), 2.5, mode="nearest")
     return 0.5 * (edges[1:] + edges[:-1]), smooth

@@ -137,3 +137,10 @@ def test_figures_leave_no_window_behind():
 
     plots.effective_draws(["a"], [300.0], [np.nan], target=400.0)
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("draws", [[400.0], [400.0, 900.0], [400.0, 900.0, 901.0]])
+def test_particles_with_few_draws_have_a_shape(draws):
+    heights, density = plots._density(np.array(draws))
+    assert density.max() > 0
+    assert np.isfinite(heights).all()
