@@ -93,13 +93,15 @@ def plain_kernel(target: Any, kernel: Any, width: float) -> Any:
 
 
 def run_for(kernel: Any, states: Any, seconds: float, seed: int, label: str) -> tuple:
-    """Draws for some time: states, bits, vectors, ln L, counts, seconds spent."""
+    """Draws for some time: where chains stand then, draws, counts, seconds spent."""
     from walkers.posterior.kernel import run_chains
 
     key = jax.random.key(seed)
-    run = lambda here, first: jax.block_until_ready(  # noqa: E731
-        run_chains(key, kernel, here, num_draws=BLOCK, first_sweep=first)
-    )
+
+    def run(here: Any, first: int) -> tuple:
+        found = run_chains(key, kernel, here, num_draws=BLOCK, first_sweep=first)
+        return jax.block_until_ready(found)
+
     run(states, 0)  # compiles
     parts, counts, spent = [], [], 0.0
     with tqdm(total=round(seconds), desc=label, unit="s") as bar:

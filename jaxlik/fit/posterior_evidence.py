@@ -50,6 +50,8 @@ def evidences(
         return []
     alone = prior_active.sum(axis=1) == 1
     base = _Odds(reference["probability"], reference["error"], alone)
+    if not base.known:
+        return []
     found = []
     for entry in document["contents"]:
         pids = tuple(int(pid) for pid in entry["key"].split())
@@ -61,16 +63,16 @@ def evidences(
             found.append(Evidence(pids, *odds.over(base), scores.get(pids)))
     beyond = _Odds(1 - reference["probability"], reference["error"], ~alone)
     if beyond.known and (~alone).sum() >= MIN_PRIOR_DRAWS:
-        # Errors of p and 1 - p are one and the same: they add.
-        log_odds, error = beyond.over(base)
-        sampling = math.hypot(beyond.prior_error, base.prior_error)
+        # Errors of p and 1 - p are one and the same: they add, before data and after.
+        log_odds, _ = beyond.over(base)
+        sampling = beyond.prior_error + base.prior_error
         error = math.hypot(beyond.error + base.error, sampling)
         found.append(Evidence((), log_odds, error, max(scores.values(), default=None)))
     return found
 
 
 class _Odds:
-    """Posterior over prior probability of a content, with relative errors."""
+    """Posterior over prior probability of a content, with relative errors; not if unknown."""
 
     def __init__(self, probability: float, error: float | None, prior: np.ndarray):
         self.known = probability > 0 and prior.any()

@@ -43,7 +43,7 @@ SCHEMA = "jaxlik/chains/1"
 
 PRIOR_DRAW, TRAJECTORY = "draw from the prior", "trajectory"
 
-PRIOR_DRAWS = 2
+PROPOSALS = 2
 """Models proposed from the prior in each sweep: most contents are as good as the Standard Model,
 and these proposals are what makes draws of them independent."""
 
@@ -157,7 +157,7 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
     moves[PRIOR_DRAW] = PriorDraw(CountPrior(space, target.widths, target.max_particles))
     names = [name for name in _names() if name in moves]
     number = {name: index for index, name in enumerate([*names, TRAJECTORY])}
-    draws = (number[PRIOR_DRAW],) * PRIOR_DRAWS
+    draws = (number[PRIOR_DRAW],) * PROPOSALS
     size = layout(space).size
     return Kernel(
         target,
