@@ -191,7 +191,25 @@ def _evidence(entries: Sequence[Mapping[str, Any]], width: int) -> str:
         )
     header = ["ln Z", "Bayes factor", "2 ln B", "best K", "content"]
     title = "Evidence relative to the Standard Model\n"
-    return title + table(header, rows, ">>>>|", width)
+    text = title + table(header, rows, ">>>>|", width)
+    shown = [entry for entry in entries[:MAX_CONTENTS] if entry.get("sensitivity")]
+    return text + ("\n\n" + _sensitivity(shown, width) if shown else "")
+
+
+def _sensitivity(entries: Sequence[Mapping[str, Any]], width: int) -> str:
+    rows = []
+    for entry in entries:
+        changes = [one["change"] for one in entry["sensitivity"]]
+        cells = ["-" if change is None else f"{change:+z.2f}" for change in changes]
+        rows.append([*cells, entry["label"]])
+    labels = [one["label"] for one in entries[0]["sensitivity"]]
+    text = "Change of ln Z with another prior\n"
+    text += table([*labels, "content"], rows, ">" * len(labels) + "|", width)
+    foot = (
+        "κ, BR: this standard deviation of ln κ, of logits of branching ratios; LBP, gap: "
+        "largest mass, smallest mass difference [GeV]; -: too few draws to say"
+    )
+    return text + "\n" + textwrap.fill(foot, width, initial_indent="  ", subsequent_indent="  ")
 
 
 def _fisher(fisher: Mapping[str, Any], width: int) -> str:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRIOR_DRAWS = 200_000
-"""Independent draws of the prior that count how probable contents are before data."""
-
 CHANGEABLE = ("draws",)
 """Entries of the configuration that may differ when a run is resumed."""
 
@@ -374,27 +371,6 @@ def posterior_draws(target: Any, block: Any) -> "PosteriorDraws":
     )
 
 
-def _evidence(
-    config: SampleConfig,
-    target: Any,
-    document: dict[str, Any],
-    scores: dict[tuple[int, ...], float],
-) -> list[dict[str, Any]] | None:
-    """Bayes factors of contents; `None` for a prior that nothing draws from independently."""
-    from jaxlik.fit.posterior_evidence import evidences
-    from jaxlik.fit.posterior_summary import evidence_entries
-    from walkers.posterior.start import prior_draws
-
-    if config.prior != "count":
-        return None
-    space = target.space
-    bits, _ = prior_draws(
-        space, target.widths, PRIOR_DRAWS, config.seed, max_particles=config.max_particles
-    )
-    active = bits[:, : space.num_particles]
-    return evidence_entries(space.pdg_ids, evidences(document, space.pdg_ids, active, scores))
-
-
 def _conclude(
     parsed: Parsed,
     config: FitConfig,
@@ -407,6 +383,7 @@ def _conclude(
     scores: dict[tuple[int, ...], float],
 ) -> int:
     """Summarise, write and print what was drawn."""
+    from jaxlik.fit.commands.sample_evidence import evidence_document
     from jaxlik.fit.posterior_figures import write_posterior_figures
     from jaxlik.fit.posterior_report import posterior_report
     from jaxlik.fit.posterior_summary import posterior_document
@@ -431,7 +408,9 @@ def _conclude(
         "directory": str(run.path),
     }
     document = posterior_document(draws, facts=facts)
-    document["evidence"] = _evidence(config.sample, recorder.target, document, scores)
+    document["evidence"] = evidence_document(
+        config.sample, recorder.target, draws, document, scores
+    )
     run.write_summary(document)
     write_posterior_figures(run.figures, draws, document)
     run.finish(status, seconds=recorder.seconds, draws=draws.num_draws)
