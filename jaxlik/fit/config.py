@@ -118,7 +118,11 @@ class SampleConfig:
         prior: Of contents: `count` (numbers first) or `protomodels` (every content by its
             complexity).
         critic: Whether models with an r-value above the threshold are excluded.
+        delayed_acceptance: Whether the published maps have the last word on every model that
+            networks accept; needs `--yields networks` and a database that holds the maps.
         leads: Simple models of each kind scored for births; 0 for none.
+        particles: Draws of a posterior of its own for the best model found on the way, beside
+            its Fisher errors; 0 for none.
         max_particles: Particles a model may have, the lightest one included.
         leapfrogs: Steps of each trajectory.
         largest_lbp: Largest mass [GeV] of the lightest particle.
@@ -136,7 +140,9 @@ class SampleConfig:
     seed: int = 0
     prior: ContentPrior = "count"
     critic: bool = True
+    delayed_acceptance: bool = False
     leads: int = 8
+    particles: int = 500
     max_particles: int = 8
     leapfrogs: int = 4
     largest_lbp: float = 1500.0
@@ -246,6 +252,7 @@ _LEAST_SAMPLE: dict[str, int] = {
     "block": 4,
     "seed": 0,
     "leads": 0,
+    "particles": 0,
     "max_particles": 2,
     "leapfrogs": 1,
 }

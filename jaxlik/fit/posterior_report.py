@@ -8,6 +8,12 @@ from jaxlik.fit.report import duration, shorten, table
 
 MAX_CONTENTS = 12
 MAX_FAILURES = 8
+MAPS_LAST = "exact, proposed by networks"
+"""Entry ``yields`` of a run with delayed acceptance."""
+
+YIELDS = {"networks": "yields from networks", MAPS_LAST: "yields from maps, proposed by networks"}
+"""How ``yields`` read in the head line; the usual, exact ones go without saying."""
+
 MIN_INCLUSION = 1e-3
 """Particles of a smaller probability are not listed."""
 
@@ -28,8 +34,8 @@ def posterior_report(document: Mapping[str, Any], width: int = 100) -> str:
     ]
     if document["evidence"]:
         parts.append(_evidence(document["evidence"], width))
-    if document["fisher"]:
-        parts.append(_fisher(document["fisher"], width))
+    if document["best_model"]:
+        parts.append(_best_model(document["best_model"], width))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -37,7 +43,7 @@ def _head(document: Mapping[str, Any], width: int) -> str:
     database = document.get("database")
     known = [
         f"database {database['version']}" if database else "",
-        "yields from networks" if document.get("yields") == "networks" else "",
+        YIELDS.get(document.get("yields", ""), ""),
         f"mode {document['mode']}" if "mode" in document else "",
         f"seed {document['seed']}" if "seed" in document else "",
     ]
@@ -192,7 +198,11 @@ def _evidence(entries: Sequence[Mapping[str, Any]], width: int) -> str:
     header = ["ln Z", "Bayes factor", "2 ln B", "best K", "content"]
     title = "Evidence relative to the Standard Model\n"
     text = title + table(header, rows, ">>>>|", width)
-    shown = [entry for entry in entries[:MAX_CONTENTS] if entry.get("sensitivity")]
+    shown = [
+        entry
+        for entry in entries
+        if any(one["change"] is not None for one in entry.get("sensitivity", ()))
+    ][:MAX_CONTENTS]
     return text + ("\n\n" + _sensitivity(shown, width) if shown else "")
 
 
@@ -212,18 +222,25 @@ def _sensitivity(entries: Sequence[Mapping[str, Any]], width: int) -> str:
     return text + "\n" + textwrap.fill(foot, width, initial_indent="  ", subsequent_indent="  ")
 
 
-def _fisher(fisher: Mapping[str, Any], width: int) -> str:
+def _best_model(best: Mapping[str, Any], width: int) -> str:
     rows = []
-    for entry in fisher["quantities"]:
+    for entry in best["quantities"]:
         unit = "" if entry["unit"] == "1" else f" [{entry['unit']}]"
-        cells = []
-        for value, error in (("best", "fisher_error"), ("median", "posterior_error")):
-            cells.append(_with_error(entry[value], entry[error]))
-        rows.append([entry["label"] + unit, *cells])
-    header = ["quantity", "best model, Fisher", "posterior, half of 68 %"]
-    title = f"Uncertainties of the best model, {fisher['label']}\n"
-    text = title + table(header, rows, "<>>", width)
-    return text if fisher["draws"] else text + "\n  No chain visited this content."
+        cells = ["-"] * 3
+        if entry["median"] is not None:
+            digits = digits_of(entry["interval_68"])
+            cells = [f"{entry['median']:z.{digits}f}"]
+            cells += [interval_text(entry[name], digits) for name in ("interval_68", "interval_95")]
+        model = _with_error(entry["best"], entry["fisher_error"])
+        rows.append([entry["label"] + unit, model, *cells])
+    header = ["quantity", "model, Fisher", "median", "68 %", "95 %"]
+    score = "" if best["K"] is None else f", K = {best['K']:.2f}"
+    evidence = f"ln Z = {best['log_evidence']:+.2f} ± {best['error']:.2f}"
+    head = (
+        f"Best model, {best['label']}{score}, beside the posterior with its particles, decays and "
+        f"productions alone: {evidence} relative to the Standard Model"
+    )
+    return textwrap.fill(head, width) + "\n" + table(header, rows, "<>>>>", width)
 
 
 def _with_error(value: float | None, error: float | None) -> str:

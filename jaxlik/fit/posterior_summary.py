@@ -20,9 +20,12 @@ Top level: ``schema``, what the run adds (``status``, ``mode``, ``seed``, ``seco
                       ``reason``}]
 ``evidence``          [{``key``, ``label``, ``log_evidence``, ``error``,
                       ``bayes_factor`` against the Standard Model,
-                      ``twice_log_bayes_factor``, ``twice_error``, ``K``}] or `null`
-``fisher``            ``key``, ``label``, ``quantities``: [{``label``, ``unit``, ``best``,
-                      ``fisher_error``, ``median``, ``posterior_error``}] or `null`
+                      ``twice_log_bayes_factor``, ``twice_error``, ``K``, ``sensitivity``:
+                      [{``label``, ``change`` of ln Z, ``error``, ``effective``}]}] or `null`
+``best_model``        ``key``, ``label``, ``K``, and of the posterior with its particles,
+                      decays and productions alone ``log_evidence``, ``error``, ``draws``
+                      and ``quantities``: [{``label``, ``unit``, ``best``, ``fisher_error``,
+                      ``median``, ``interval_68``, ``interval_95``}]; or `null`
 ===================== ============================================================
 
 ``details`` has ``masses`` {pid}, ``branching_ratios`` {pid: {"(daughter, SM pid, ...)"}},
@@ -42,6 +45,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxlik.fit.posterior_best import QUANTILES, BestModel, best_model_entry
 from jaxlik.fit.posterior_convergence import Judged, convergence_document, judge
 from jaxlik.fit.posterior_draws import (
     Contents,
@@ -77,8 +81,6 @@ MIN_DETAILED = 1e-2
 EVERYTHING = "any particle beyond the lightest"
 """Label of the evidence of all contents but that of the Standard Model."""
 
-QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
-
 
 class Evidence(NamedTuple):
     """The evidence of one content.
@@ -97,24 +99,12 @@ class Evidence(NamedTuple):
     score: float | None = None
 
 
-class FisherErrors(NamedTuple):
-    """What Fisher's information says about the parameters of one model.
-
-    Attributes:
-        pdg_ids: Particles of the model.
-        values: Its parameters and their standard deviations, GeV for masses.
-    """
-
-    pdg_ids: Sequence[int]
-    values: Mapping[Quantity, tuple[float, float]]
-
-
 def posterior_document(
     draws: PosteriorDraws,
     *,
     facts: Mapping[str, Any] | None = None,
     evidence: Sequence[Evidence] | None = None,
-    fisher: FisherErrors | None = None,
+    best: BestModel | None = None,
 ) -> dict[str, Any]:
     """Everything that the draws say.
 
@@ -122,7 +112,7 @@ def posterior_document(
         draws: After the warm-up; at least one per chain.
         facts: Entries of the top level that the draws do not know.
         evidence: Of some contents.
-        fisher: Errors of the best model, to be set beside those of the posterior.
+        best: The best model, with a posterior of its own.
     """
     contents = contents_of(draws)
     judged: list[Judged] = []
@@ -150,7 +140,7 @@ def posterior_document(
         },
         "convergence": convergence_document(judged),
         "evidence": None if evidence is None else evidence_entries(draws.pdg_ids, evidence),
-        "fisher": _fisher(draws, contents, fisher),
+        "best_model": None if best is None else best_model_entry(best),
     }
     return finite(document)
 
@@ -296,39 +286,3 @@ def evidence_entries(pdg_ids: Sequence[int], evidence: Sequence[Evidence]) -> li
             }
         )
     return finite(entries)
-
-
-def _fisher(
-    draws: PosteriorDraws, contents: Contents, fisher: FisherErrors | None
-) -> dict[str, Any] | None:
-    """Errors of one model beside those of its content in the posterior."""
-    if fisher is None:
-        return None
-    wanted = np.isin(draws.pdg_ids, list(fisher.pdg_ids))
-    found = np.flatnonzero((contents.active == wanted).all(axis=1))
-    samples = content_samples(draws, contents, int(found[0])) if len(found) else []
-    pooled = {sample.quantity: sample.pooled for sample in samples}
-    rows = []
-    for quantity, (value, error) in fisher.values.items():
-        median = half = math.nan
-        if quantity in pooled:
-            low, median, high = np.quantile(pooled[quantity], QUANTILES[1:4])
-            half = 0.5 * (high - low)
-        rows.append(
-            {
-                "label": quantity.label,
-                "unit": quantity.unit,
-                "best": value,
-                "fisher_error": error,
-                "median": median,
-                "posterior_error": half,
-            }
-        )
-    pids = particles_of(draws.pdg_ids, wanted)
-    draws_there = int(contents.count[found[0]]) if len(found) else 0
-    return {
-        "key": content_key(pids),
-        "label": content_label(pids),
-        "draws": draws_there,
-        "quantities": rows,
-    }

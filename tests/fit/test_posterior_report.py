@@ -3,10 +3,11 @@
 import pytest
 from synthetic_draws import LBP, SQUARK, STOP, STOP_PAIR, independent_draws, two_decays
 
+from jaxlik.fit.posterior_best import BestModel, FisherErrors
 from jaxlik.fit.posterior_draws import stack_chains
 from jaxlik.fit.posterior_quantities import MASS, SIGNAL_STRENGTH, Quantity
 from jaxlik.fit.posterior_report import digits_of, posterior_report, probability_text
-from jaxlik.fit.posterior_summary import Evidence, FisherErrors, posterior_document
+from jaxlik.fit.posterior_summary import Evidence, posterior_document
 
 FACTS = {"seed": 3, "mode": "default", "seconds": 123.0, "database": {"version": "3.0.0"}}
 
@@ -19,8 +20,9 @@ def document():
         Quantity(SIGNAL_STRENGTH, STOP_PAIR): (1.0, 0.31),
     }
     evidence = [Evidence((LBP, STOP), 2.5, 0.1, 6.0), Evidence((LBP,), 0.0, 0.0)]
-    fisher = FisherErrors((LBP, STOP), values)
-    return posterior_document(draws, facts=FACTS, evidence=evidence, fisher=fisher)
+    alone = two_decays(independent_draws({(STOP,): 1.0}, shape=(1, 500), seed=4))
+    best = BestModel(FisherErrors((LBP, STOP), values), alone, 1.25, 0.07, 6.0)
+    return posterior_document(draws, facts=FACTS, evidence=evidence, best=best)
 
 
 def line_of(text, start):
@@ -47,13 +49,16 @@ def test_the_report_says_what_the_document_says(document):
     assert "Number of particles, the lightest one included: 1:" in text
 
 
-def test_evidence_and_fisher_tables(document):
+def test_tables_of_evidence_and_of_the_best_model(document):
     text = posterior_report(document)
     row = line_of(text, "+2.50 ± 0.10").split()
     assert row == "+2.50 ± 0.10 12.2 +5.00 ± 0.20 6.00 X_t^1 X_Z^1".split()
-    title = text.index("Uncertainties of the best model, X_t^1 X_Z^1")
-    assert "1090 ± 58" in text[title:]
-    assert "No chain visited this content" not in text
+    flat = " ".join(text.split())
+    start = flat.index("Best model, X_t^1 X_Z^1, K = 6.00")
+    assert "ln Z = +1.25 ± 0.07" in flat[start:]
+    mass = document["best_model"]["quantities"][0]
+    low, high = mass["interval_68"]
+    assert f"1090 ± 58 {mass['median']:.0f} {low:.0f} .. {high:.0f}" in flat[start:]
 
 
 def test_failures_are_named(document):

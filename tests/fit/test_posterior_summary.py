@@ -24,6 +24,7 @@ from synthetic_draws import (
     two_decays,
 )
 
+from jaxlik.fit.posterior_best import BestModel, FisherErrors
 from jaxlik.fit.posterior_draws import PosteriorDraws, content_key, stack_chains
 from jaxlik.fit.posterior_quantities import (
     BRANCHING_RATIO,
@@ -32,7 +33,7 @@ from jaxlik.fit.posterior_quantities import (
     Quantity,
     balanced,
 )
-from jaxlik.fit.posterior_summary import Evidence, FisherErrors, posterior_document
+from jaxlik.fit.posterior_summary import Evidence, posterior_document
 
 pytestmark = pytest.mark.statistical
 
@@ -54,9 +55,11 @@ def document(draws):
             Quantity(BRANCHING_RATIO, (SQUARK, LBP, (1,))): (0.5, 0.1),
         },
     )
+    alone = independent_draws({(STOP,): 1.0}, shape=(1, 2000), seed=9)
+    best = BestModel(fisher, alone, 1.5, 0.1, 6.0)
     evidence = [Evidence((LBP,), 0.0, 0.0), Evidence((LBP, STOP), 2.5, 0.1, score=6.0)]
     facts = {"status": "done", "seed": 1}
-    return posterior_document(draws, facts=facts, evidence=evidence, fisher=fisher)
+    return posterior_document(draws, facts=facts, evidence=evidence, best=best)
 
 
 def entry(document, *pids):
@@ -272,18 +275,19 @@ def test_evidence_is_relative_to_the_standard_model(document):
 
 
 def test_fisher_errors_stand_beside_those_of_the_posterior(document):
-    fisher = document["fisher"]
-    assert fisher["key"] == content_key((LBP, STOP))
-    mass, absent = fisher["quantities"]
+    best = document["best_model"]
+    assert best["key"] == content_key((LBP, STOP))
+    assert (best["K"], best["log_evidence"], best["draws"]) == (6.0, 1.5, 2000)
+    mass, absent = best["quantities"]
     assert (mass["label"], mass["best"], mass["fisher_error"]) == ("m(X_t^1)", 1090.0, 60.0)
-    assert mass["posterior_error"] == pytest.approx(60.0, rel=0.08)
+    low, high = mass["interval_68"]
+    assert 0.5 * (high - low) == pytest.approx(60.0, rel=0.08)
     assert absent["median"] is None
-    assert absent["posterior_error"] is None
+    assert absent["interval_68"] == [None, None]
 
 
-def test_fisher_errors_of_a_model_that_no_chain_met(draws):
+def test_draws_of_another_content_are_refused(draws):
     key = Quantity(SIGNAL_STRENGTH, (-SQUARK, SQUARK))
-    fisher = FisherErrors((LBP, CHARGINO), {key: (1.0, 0.2)})
-    found = posterior_document(draws.head(50), fisher=fisher)["fisher"]
-    assert found["draws"] == 0
-    assert found["quantities"][0]["posterior_error"] is None
+    best = BestModel(FisherErrors((LBP, CHARGINO), {key: (1.0, 0.2)}), draws, 0.0, 0.1)
+    with pytest.raises(ValueError, match="must all have its particles"):
+        posterior_document(draws.head(50), best=best)

@@ -90,6 +90,19 @@ def test_a_killed_run_resumes_to_the_bit(quick, finished, monkeypatch, capsys, b
 
 
 @pytest.mark.slow
+def test_the_best_model_has_a_posterior_of_its_own(quick, capsys):
+    words = ["--leads", "1", "--particles", "24", *TINY[:8], "--leapfrogs", "1"]
+    assert main(["sample", *words, "--output", str(quick / "best")]) == 0
+    best = json.loads((quick / "best" / "summary.json").read_text())["best_model"]
+    assert best["draws"] == 24
+    assert best["K"] > 0
+    assert best["error"] > 0
+    errors = [entry["fisher_error"] for entry in best["quantities"]]
+    assert all(np.isfinite(error) and error > 0 for error in errors)
+    assert f"Best model, {best['label']}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_finished_one(quick, finished):
     shutil.copytree(finished, quick / "copy")
     assert main(["sample", "--resume", str(quick / "copy"), "--draws", "12", "--quiet"]) == 0
@@ -120,6 +133,7 @@ def test_resuming_refuses_what_does_not_belong_together(quick, finished, capsys)
         (["--smallest-gap", "0"], "smallest_gap is 0, wanted a finite positive number"),
         (["--strength-width", "nan"], "strength_width is nan"),
         (["--largest-lbp", "5"], "wanted more than 10 GeV"),
+        (["--particles", "-1"], "particles is -1, wanted at least 0"),
         (["--resume", "nowhere"], "no such run directory"),
         (["--database", "nowhere.tar.xz"], "nowhere.tar.xz"),
     ],

@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from jaxlik.physics.bijections import layout
-from jaxlik.physics.model import protomodel_space
+from jaxlik.physics.model import make_space, protomodel_space
+from jaxlik.physics.pool import protomodel_channels, protomodel_productions
 from jaxlik.physics.whitened import Widths, from_model, to_model
 from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
 from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
@@ -21,8 +22,10 @@ from walkers.posterior.moves import Auxiliary, ContentMove, Rebirth
 from walkers.posterior.prior_draw import CountPrior, PriorDraw
 from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import Gaussian, Mixture, standard_normal
+from walkers.posterior.split import Shares, SplitMerge, split_merge
 from walkers.posterior.start import prior_draws
 from walkers.posterior.target import state_at
+from walkers.posterior.twins import Copies, twin_table
 
 pytestmark = [pytest.mark.statistical, pytest.mark.slow]
 
@@ -43,6 +46,11 @@ def target(space):
 @pytest.fixture(scope="module")
 def draws(space, target):
     bits, vectors = prior_draws(space, target.widths, 2 * NUM_DRAWS, seed=11)
+    return halves(target, bits, vectors)
+
+
+def halves(target, bits, vectors):
+    """States, and independent bits and vectors."""
     states = jax.jit(jax.vmap(lambda b, v: state_at(target, b, v)))
     return (
         states(jnp.asarray(bits[:NUM_DRAWS]), jnp.asarray(vectors[:NUM_DRAWS])),
@@ -85,6 +93,7 @@ def moves_of(space, table):
         ),
         "prior_draw": PriorDraw(CountPrior(space, Widths())),
         "rebirth": Rebirth(jnp.arange(layout(space).size)),
+        "split": split_merge(space, Widths()),
     }
 
 
@@ -134,7 +143,7 @@ def p_value(space, states, reference):
 
 NAMES = (
     "birth_death replace channel exchange_channel production exchange_production lead "
-    "lead_rebirth prior_walk prior_draw rebirth"
+    "lead_rebirth prior_walk prior_draw rebirth split"
 ).split()
 
 
@@ -188,6 +197,88 @@ class ForgetsItsDensity(PriorDraw):
     def candidate(self, key, target, state, auxiliary):
         found = super().candidate(key, target, state, auxiliary)
         return found._replace(log_ratio=jnp.where(jnp.isinf(found.log_ratio), -jnp.inf, 0.0))
+
+
+class UniformShares(Shares):
+    """Any part of a signal strength is as probable as any other: v = 1/(1 + exp(-w d))."""
+
+    def draw(self, key, shape):
+        part = jax.random.uniform(key, shape, minval=1e-12)
+        return (jnp.log(part) - jnp.log1p(-part)) / self.widths.strength
+
+    def log_density(self, gap):
+        scaled = self.widths.strength * gap
+        jacobian = jax.nn.log_sigmoid(scaled) + jax.nn.log_sigmoid(-scaled)
+        return jacobian + jnp.log(self.widths.strength)
+
+
+class ForgetsJacobian(UniformShares):
+    """The density of the part is taken for the one of the gap."""
+
+    def log_density(self, gap):
+        return 0.0 * gap
+
+
+class ForgetsGaps(Shares):
+    """How much each gets counts as certain."""
+
+    def log_density(self, gap):
+        return 0.0 * gap
+
+
+class ForgetsCopies(Copies):
+    """All sets of channels and productions that are possible count as certain."""
+
+    def log_probability(self, bits, pair):
+        found = super().log_probability(bits, pair)
+        return jnp.where(jnp.isfinite(found), 0.0, found)
+
+
+class SharesAtAnotherWidth(Shares):
+    """Strengths are added up as if ln(kappa) had another width than in the split."""
+
+    def whole(self, light, heavy):
+        return jnp.logaddexp(light, heavy)
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Draws that can split or merge, of two pairs among six particles, far apart to decay.
+
+    A split or merge keeps the lighter particles, so that the prior given one is invariant too.
+    The width of ln(kappa) is not 1, at which some forgotten factors would not show.
+    """
+    ids = (1000022, 1000006, 2000006, 1000023, 1000025, 1000021)
+    channels = [c for c in protomodel_channels() if {*c[:2]} <= {*ids} and len(c[2]) == 1]
+    modes = [m for m in protomodel_productions() if {*map(abs, m)} <= {*ids}]
+    space = make_space(ids, channels, modes)
+    target = PriorTarget(space=space, widths=Widths(smallest_gap=200.0, strength=0.4))
+    found = [prior_draws(space, target.widths, 2 * NUM_DRAWS, seed=seed) for seed in range(4)]
+    bits, vectors = map(np.concatenate, zip(*found, strict=True))
+    able = np.flatnonzero(bits[:, twin_table(space).light].any(axis=1))[: 2 * NUM_DRAWS]
+    assert len(able) == 2 * NUM_DRAWS
+    return target, halves(target, bits[able], vectors[able])
+
+
+SPLITS = {
+    "right": (Shares, Copies, True),
+    "uniform": (UniformShares, Copies, True),
+    "jacobian": (ForgetsJacobian, Copies, False),
+    "gaps": (ForgetsGaps, Copies, False),
+    "width": (SharesAtAnotherWidth, Copies, False),
+    "copies": (Shares, ForgetsCopies, False),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_only_right_splits_leave_the_prior_of_few_particles_invariant(few, name):
+    target, (states, reference) = few
+    shares, copies, right = SPLITS[name]
+    move = SplitMerge(copies(target.space, twin_table(target.space)), shares(target.widths))
+    new, accepted = after(target, states, move, times=10)
+    assert np.mean(np.asarray(accepted)) > 0.02
+    p = p_value(target.space, new, reference)
+    assert p > RIGHT if right else p < WRONG
 
 
 @pytest.mark.parametrize("broken", ["fittings", "replaced", "lead", "prior_draw"])

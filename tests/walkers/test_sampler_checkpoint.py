@@ -11,14 +11,13 @@ import pytest
 from jaxlik.errors import CheckpointError, ConfigError
 from jaxlik.fit.config import SampleConfig
 from jaxlik.physics.bijections import layout
+from walkers.posterior.groups import group_width
 from walkers.posterior.model import ModelTarget
 from walkers.posterior.sampler import (
     SamplerState,
-    group_width,
     load_sampler,
     model_kernel,
     model_target,
-    move_names,
     save_sampler,
 )
 from walkers.posterior.target import ChainState
@@ -70,7 +69,7 @@ def test_other_runs_and_damage_are_refused(assembled, tmp_path):
 
 def test_names_follow_the_moves(assembled):
     kernel = state_of(assembled[0], 0).kernel
-    names = move_names(kernel)
+    names = kernel.names
     assert len(names) == len(kernel.moves)
     assert {task for row in kernel.schedule for task in row} == set(range(len(names) + 1))
     assert not any(name.startswith("simple model") for name in names)

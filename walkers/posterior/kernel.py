@@ -65,6 +65,7 @@ class Kernel(eqx.Module):
         trajectory: Kernel at fixed content.
         tuning: Its step size and metric.
         auxiliary: Densities of coordinates that come into use, or rest.
+        names: Of the moves, for reports; none if nobody reads them.
     """
 
     target: AbstractProductTarget
@@ -73,6 +74,7 @@ class Kernel(eqx.Module):
     trajectory: AbstractTrajectory
     tuning: Tuning
     auxiliary: Auxiliary
+    names: tuple[str, ...] = eqx.field(static=True, default=())
 
     def sweep(
         self, key: Key[Array, ""], state: ChainState, number: Int[Array, ""] | int = 0

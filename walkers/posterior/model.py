@@ -55,6 +55,8 @@ class ModelTarget(AbstractProductTarget):
         prior: Of contents.
         max_particles: Particles a model may have, the LBP included.
         critic: Whether the critic's limits are a support.
+        maps: An engine with exact yields that has the last word on what `engine` accepts;
+            `None` where `engine` is the only one.
     """
 
     engine: Engine
@@ -62,9 +64,10 @@ class ModelTarget(AbstractProductTarget):
     prior: Prior = eqx.field(static=True, default="count")
     max_particles: int = eqx.field(static=True, default=8)
     critic: bool = eqx.field(static=True, default=True)
+    maps: Engine | None = None
 
     def __check_init__(self):
-        if self.engine.literal:
+        if self.engine.literal or (self.maps is not None and self.maps.literal):
             raise ConfigError(
                 "the engine has mode protomodels, which chooses regions by the data; a posterior "
                 "needs mode default"
@@ -107,13 +110,16 @@ class ModelTarget(AbstractProductTarget):
         self, bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]
     ) -> Scalar:
         """ln(L/L_SM), `-inf` outside the supports and where tables are too small."""
-        point = self.point(bits, vector)
-        found = self.engine.compare(point)
-        allowed = kinematically_allowed(self.space, bits, point)
-        allowed &= found.status == Status.success
-        if self.critic:
-            allowed &= found.r_max <= self.engine.settings.threshold
-        return jnp.where(allowed & jnp.isfinite(found.log_ratio), found.log_ratio, -jnp.inf)
+        return self._supported(self.engine, bits, vector)
+
+    def exact(self, bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]) -> Scalar:
+        """The same with the engine that has the last word."""
+        return self._supported(self.maps or self.engine, bits, vector)
+
+    @property
+    def has_exact(self) -> bool:
+        """Whether there is such an engine."""
+        return self.maps is not None
 
     def guide(self, bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]) -> Scalar:
         """ln(L/L_SM) less a smooth penalty for r above the threshold."""
@@ -124,6 +130,18 @@ class ModelTarget(AbstractProductTarget):
             value -= jax.nn.softplus(excess) ** 2
         known = jnp.isfinite(value)
         return jnp.where(known, jnp.where(known, value, 0.0), SMALLEST)
+
+    def _supported(
+        self, engine: Engine, bits: Bool[Array, " bit"], vector: Float[Array, " parameter"]
+    ) -> Scalar:
+        """ln(L/L_SM) of one engine inside all supports."""
+        point = self.point(bits, vector)
+        found = engine.compare(point)
+        allowed = kinematically_allowed(self.space, bits, point)
+        allowed &= found.status == Status.success
+        if self.critic:
+            allowed &= found.r_max <= engine.settings.threshold
+        return jnp.where(allowed & jnp.isfinite(found.log_ratio), found.log_ratio, -jnp.inf)
 
 
 def kinematically_allowed(

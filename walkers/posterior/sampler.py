@@ -5,9 +5,7 @@ and is then frozen; blocks are one compiled program, whatever the content of the
 run resumed from a checkpoint gives the draws of an uninterrupted one to the bit.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ from jaxlik.engine import Engine
 from jaxlik.errors import CheckpointError
 from jaxlik.fit.config import SampleConfig
 from jaxlik.physics.bijections import layout
+from jaxlik.physics.kinematics import canonical_pairs
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.whitened import Widths
 from jaxlik.typing import Array, Bool, Float, Int
@@ -27,12 +26,14 @@ from walkers.checkpoint import read_arrays, write_arrays
 from walkers.grow import Simple
 from walkers.posterior.births import LeadBirth, LeadRebirth, lead_table
 from walkers.posterior.contents import BirthDeath, Eligible, Exchange, Fittings, Replace
-from walkers.posterior.kernel import Draws, Kernel, SweepInfo, run_chains
+from walkers.posterior.groups import run_groups
+from walkers.posterior.kernel import Draws, Kernel, SweepInfo
 from walkers.posterior.model import ModelTarget
 from walkers.posterior.moves import AbstractMove, Auxiliary, ContentMove, Rebirth
 from walkers.posterior.prior_draw import CountPrior, PriorDraw
 from walkers.posterior.prior_walk import PriorTarget, PriorWalk
 from walkers.posterior.proposals import standard_normal, unfitted_mixture
+from walkers.posterior.split import split_merge
 from walkers.posterior.start import prior_draws
 from walkers.posterior.target import ChainState, log_prior, state_at
 from walkers.posterior.trajectories import HMC, initial_tuning
@@ -59,6 +60,7 @@ SWEEPS = (
     "production",
     "simple model anew",
     "exchange production",
+    "split or merge",
     "coordinates anew",
 )
 """What else a sweep does, in turn."""
@@ -74,9 +76,6 @@ WALK = (
     "birth or death",
 )
 """Order of the moves of a walk on the prior, from its end to its middle."""
-
-WIDTH = 4
-"""Most chains in one compiled call: few are faster on a CPU, and calls run side by side."""
 
 
 class Block(NamedTuple):
@@ -107,8 +106,14 @@ class SamplerState(NamedTuple):
     blocks: int
 
 
-def model_target(engine: Engine, config: SampleConfig) -> ModelTarget:
-    """The posterior of a configuration."""
+def model_target(engine: Engine, config: SampleConfig, maps: Engine | None = None) -> ModelTarget:
+    """The posterior of a configuration.
+
+    Args:
+        engine: Scores every candidate.
+        config: Prior and supports.
+        maps: Has the last word on what `engine` accepts; `None` for nobody.
+    """
     widths = Widths(
         largest_lbp=config.largest_lbp,
         smallest_gap=config.smallest_gap,
@@ -121,6 +126,7 @@ def model_target(engine: Engine, config: SampleConfig) -> ModelTarget:
         prior=config.prior,
         max_particles=config.max_particles,
         critic=config.critic,
+        maps=maps,
     )
 
 
@@ -155,7 +161,9 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
     )
     moves["walk on the prior"] = PriorWalk(prior, tuple(moves[name] for name in WALK))
     moves[PRIOR_DRAW] = PriorDraw(CountPrior(space, target.widths, target.max_particles))
-    names = [name for name in _names() if name in moves]
+    if len(canonical_pairs(space)):
+        moves["split or merge"] = split_merge(space, target.widths)
+    names = [name for name in dict.fromkeys((PRIOR_DRAW, *SWEEPS)) if name in moves]
     number = {name: index for index, name in enumerate([*names, TRAJECTORY])}
     draws = (number[PRIOR_DRAW],) * PROPOSALS
     size = layout(space).size
@@ -166,18 +174,8 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
         HMC(num_leapfrogs=config.leapfrogs),
         initial_tuning(size),
         Auxiliary(unfitted_mixture(jnp.arange(size)), standard_normal(size)),
+        tuple(names),
     )
-
-
-def move_names(kernel: Kernel) -> tuple[str, ...]:
-    """Names on the axis `move`."""
-    with_leads = len(kernel.moves) == len(_names())
-    return tuple(n for n in _names() if with_leads or not n.startswith("simple model"))
-
-
-def _names() -> tuple[str, ...]:
-    """All moves, each once."""
-    return tuple(name for name in dict.fromkeys((PRIOR_DRAW, *SWEEPS)) if name != TRAJECTORY)
 
 
 def coordinate_blocks(space: ModelSpace) -> Int[np.ndarray, " parameter"]:
@@ -218,7 +216,7 @@ def first_state(
     stacked = tuple(jnp.stack(part) for part in zip(*places, strict=True))
     states = starting_states(target, *stacked)
     lonely = starting_states(target, jnp.broadcast_to(jnp.asarray(alone), bits.shape), stacked[1])
-    known = jnp.isfinite(states.log_likelihood)
+    known = jnp.isfinite(states.log_likelihood) & jnp.isfinite(states.exact)
 
     def taken(new: Array, old: Array) -> Array:
         return jnp.where(known.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
@@ -252,53 +250,24 @@ def sample(
     """
     key = jax.random.key(config.seed)
     wanted = config.warmup + -(-config.draws // config.block)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while state.blocks < wanted:
-            states, draws, info = _run_groups(pool, key, state, config)
-            warming = state.blocks < config.warmup
-            kernel = state.kernel
-            if warming:
-                kernel = learned(kernel, draws.bits, draws.vector, info.trajectory)
-            state = SamplerState(states, kernel, state.blocks + 1)
-            done = max(state.blocks - config.warmup, 0) * config.block
-            on_block(state, Block(draws, _acceptance(kernel, info), done))
-    return state
-
-
-def group_width(chains: int) -> int:
-    """Chains in one compiled call: the largest divisor up to `WIDTH`.
-
-    A number that does not depend on the machine, so that neither do the draws.
-    """
-    return max(n for n in range(1, WIDTH + 1) if chains % n == 0)
-
-
-def _run_groups(
-    pool: ThreadPoolExecutor, key: Array, state: SamplerState, config: SampleConfig
-) -> tuple[ChainState, Draws, SweepInfo]:
-    """One block of all chains, groups of them side by side on the cores of the machine."""
-    width = group_width(config.chains)
-
-    def run(first: int) -> tuple[ChainState, Draws, SweepInfo]:
-        some = jax.tree.map(lambda leaf: leaf[first : first + width], state.states)
-        found = run_chains(
+    first = state.blocks
+    while state.blocks < wanted:
+        states, draws, info = run_groups(
             key,
             state.kernel,
-            some,
+            state.states,
             num_draws=config.block,
             thin=config.thin,
             first_sweep=state.blocks * config.block * config.thin,
-            chains=jnp.arange(first, first + width),
+            compiled=state.blocks > first,
         )
-        return jax.block_until_ready(found)
-
-    # The first group alone: what it compiles serves the others.
-    first, *others = range(0, config.chains, width)
-    if state.blocks == 0:
-        parts = [run(first), *pool.map(run, others)]
-    else:
-        parts = list(pool.map(run, [first, *others]))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+        kernel = state.kernel
+        if state.blocks < config.warmup:
+            kernel = learned(kernel, draws.bits, draws.vector, info.trajectory)
+        state = SamplerState(states, kernel, state.blocks + 1)
+        done = max(state.blocks - config.warmup, 0) * config.block
+        on_block(state, Block(draws, _acceptance(kernel, info), done))
+    return state
 
 
 @eqx.filter_jit
@@ -315,7 +284,7 @@ def _acceptance(kernel: Kernel, info: SweepInfo) -> dict[str, float]:
     tried, taken = (np.asarray(a).sum(axis=0) for a in (info.proposed, info.accepted))
     found = {
         name: float(a / t) if t else 0.0
-        for name, t, a in zip(move_names(kernel), tried, taken, strict=True)
+        for name, t, a in zip(kernel.names, tried, taken, strict=True)
     }
     moved = np.asarray(info.trajectory.moved).sum()
     found[TRAJECTORY] = float(np.asarray(info.trajectory.accepted).sum() / max(moved, 1))

@@ -11,6 +11,7 @@ References:
     and adaptation from the particles.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -110,9 +111,46 @@ def sequential_evidence(
         ConvergenceError: no particle is possible, or the levels did not suffice.
     """
     states = _start(kernel, jnp.asarray(bits), jnp.asarray(vectors), width)
+    return temper(
+        key,
+        kernel,
+        states,
+        fraction=fraction,
+        num_sweeps=num_sweeps,
+        max_levels=max_levels,
+        width=width,
+    )
+
+
+def temper(
+    key: Key[Array, ""],
+    kernel: Kernel,
+    states: ChainState,
+    *,
+    fraction: float = 0.6,
+    num_sweeps: int = 2,
+    max_levels: int = 200,
+    width: int | None = None,
+    on_level: Callable[[float], None] | None = None,
+) -> Evidence:
+    """The same from particles whose likelihoods are known.
+
+    Args:
+        key: Random key.
+        kernel: As for `sequential_evidence`.
+        states: Independent draws from the prior with their likelihoods, stacked.
+        fraction: Of the possible particles that the effective number may fall to.
+        num_sweeps: Sweeps of every particle per level.
+        max_levels: Levels after which to give up.
+        width: Particles moved side by side; `None` for all.
+        on_level: Told the power that has been reached.
+
+    Raises:
+        ConvergenceError: no particle is possible, or the levels did not suffice.
+    """
     if not np.any(np.isfinite(states.exact)):
         raise ConvergenceError(
-            f"none of {len(bits)} draws from the prior has a likelihood above zero; "
+            f"none of {states.exact.shape[0]} draws from the prior has a likelihood above zero; "
             "draw more, or soften the hard supports"
         )
     beta, levels = jnp.zeros_like(states.exact[0]), []
@@ -126,6 +164,8 @@ def sequential_evidence(
         level = _level(one, kernel, states, beta, jnp.asarray(fraction), num_sweeps, width)
         states, kernel, beta = level.states, level.kernel, level.beta
         levels.append(jax.device_get((beta, level.log_weight, level.variance, level.acceptance)))
+        if on_level is not None:
+            on_level(float(beta))
     betas, weights, variances, acceptance = (np.array(one) for one in zip(*levels, strict=True))
     error = float(np.sqrt(np.sum(variances)))
     return Evidence(states, kernel, float(np.sum(weights)), error, betas, acceptance)

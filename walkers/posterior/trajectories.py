@@ -315,6 +315,24 @@ class GIST(AbstractTrajectory):
         return Flight(Candidate(state.bits, vector, log_ratio), at_once, gradients)
 
 
+class Standing(AbstractTrajectory):
+    """No trajectory, for kernels of moves alone: no gradient is compiled."""
+
+    target_statistic: float = eqx.field(static=True, default=0.8)
+
+    def flight(
+        self,
+        key: Key[Array, ""],
+        target: AbstractProductTarget,
+        state: ChainState,
+        tuning: Tuning,
+    ) -> Flight:
+        """Where the chain stands."""
+        del key, target
+        none = jnp.zeros_like(tuning.step_size)
+        return Flight(Candidate(state.bits, state.vector, none), none, jnp.zeros((), jnp.int32))
+
+
 def _reversible(found: Bool[Array, "2"]) -> Bool[Array, ""]:
     """A step was found, and from the other end no larger one."""
     return found[0] & ~found[1]

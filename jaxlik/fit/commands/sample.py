@@ -27,7 +27,9 @@ from jaxlik.fit.console import Console, terminal_width
 
 if TYPE_CHECKING:
     from jaxlik.engine import Engine
+    from jaxlik.fit.commands.sample_best import Built
     from jaxlik.fit.labels import Labels
+    from jaxlik.fit.posterior_best import BestModel
     from jaxlik.fit.posterior_draws import PosteriorDraws
     from jaxlik.fit.store import RunDirectory
 
@@ -173,6 +175,7 @@ def sample(
     """Warm up, draw, summarise, write, print; returns the exit code."""
     # The one place above which samplers live: the program, not the library, needs them.
     from jaxlik.fit import store
+    from jaxlik.fit.commands.sample_best import Built, best_model
     from jaxlik.fit.engines import networks_digest
     from jaxlik.fit.runtime import environment
     from walkers.posterior import sampler
@@ -181,7 +184,8 @@ def sample(
     networks = networks_digest(engine)
     database = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
     database |= {"networks": networks} if networks else {}
-    target = sampler.model_target(engine, config.sample)
+    maps = _exact_engine(config, snapshot, engine) if config.sample.delayed_acceptance else None
+    target = sampler.model_target(engine, config.sample, maps)
     if parsed.stored is None:
         run = store.create_run(config, {**environment(parsed.given), "database": database})
     else:
@@ -194,11 +198,15 @@ def sample(
     )
     recorder = _Recorder(run, target, config.sample, console)
     status = store.DONE
-    scores: dict[tuple[int, ...], float] = {}
+    built = Built()
+    best: BestModel | None = None
     try:
-        state = _start(parsed, config, console, engine, target, run, scores)
+        state = _start(parsed, config, console, engine, target, run, built)
         recorder.begin(state)
         sampler.sample(state, config.sample, on_block=recorder)
+        recorder.close()
+        if config.sample.particles and built.best is not None:
+            best = best_model(built.best, target, config.sample, console)
     except KeyboardInterrupt:
         status = store.INTERRUPTED
         logger.info("interrupted")
@@ -207,7 +215,26 @@ def sample(
         raise
     finally:
         recorder.close()
-    return _conclude(parsed, config, console, snapshot, run, recorder, status, networks, scores)
+    return _conclude(
+        parsed, config, console, snapshot, run, recorder, status, networks, built.scores, best
+    )
+
+
+def _exact_engine(config: FitConfig, snapshot: Any, engine: "Engine") -> "Engine":
+    """The engine with the published maps, beside one with networks.
+
+    Raises:
+        ConfigError: there are no networks that it could correct.
+        DatabaseError: the database holds no efficiencies.
+    """
+    from jaxlik.fit.engines import make_engine, networks_digest
+
+    if networks_digest(engine) is None:
+        raise ConfigError(
+            "--delayed-acceptance lets the maps correct networks, but yields are exact already; "
+            "add --yields networks, or leave it out"
+        )
+    return make_engine(config, snapshot, None)[0]
 
 
 def _start(
@@ -217,10 +244,9 @@ def _start(
     engine: "Engine",
     target: Any,
     run: "RunDirectory",
-    scores: dict[tuple[int, ...], float],
+    built: "Built",
 ) -> Any:
-    """Chains where they begin, or where a checkpoint left them; best K by content as known."""
-    from jaxlik.fit.posterior_draws import particles_of
+    """Chains where they begin, or where a checkpoint left them; what was built on the way."""
     from jaxlik.fit.progress import stage_bar
     from walkers.grow import grow_from, simple_models
     from walkers.posterior import sampler
@@ -240,11 +266,9 @@ def _start(
         with stage_bar("scoring simple models", quiet=console.quiet) as report:
             simple = simple_models(score, engine.yields, search)
             report(len(simple.score), float(np.max(simple.score, initial=-np.inf)))
-            built = grow_from(score, simple, search, report=report)
-        good = built.points
-        for active, value in zip(np.asarray(good.active), built.score, strict=True):
-            pids = tuple(sorted(particles_of(engine.space.pdg_ids, active)))
-            scores[pids] = max(float(value), scores.get(pids, -np.inf))
+            grown = grow_from(score, simple, search, report=report)
+        good = grown.points
+        built.take(engine.space.pdg_ids, good, grown.score)
     kernel = sampler.model_kernel(target, simple, numbers)
     state = sampler.first_state(target, kernel, good, numbers)
     if parsed.stored is not None:
@@ -302,9 +326,11 @@ class _Recorder:
         entry["acceptance"] = block.acceptance
         text = "warming up"
         if block.done:
+            from jaxlik.fit.commands.drawn import drawn_models
             from jaxlik.fit.posterior_draws import concatenate_draws
 
-            self.parts = [concatenate_draws([*self.parts, posterior_draws(self.target, block)])]
+            new = drawn_models(self.target, block.draws)
+            self.parts = [concatenate_draws([*self.parts, new])]
             size = self.parts[0].active.sum(axis=2).astype(float)
             # Chains that all stand still have no R-hat yet.
             moving = size.shape[1] > 3 and np.ptp(size) > 0
@@ -343,32 +369,17 @@ class _Recorder:
             self.bar.close()
 
 
+def _yields(networks: str | None, config: SampleConfig) -> str:
+    """Where the events of every model came from."""
+    from jaxlik.fit.posterior_report import MAPS_LAST
+
+    if networks is None:
+        return "exact"
+    return MAPS_LAST if config.delayed_acceptance else "networks"
+
+
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def posterior_draws(target: Any, block: Any) -> "PosteriorDraws":
-    """Models of a block of draws, on the host."""
-    import jax
-
-    from jaxlik.fit.posterior_draws import PosteriorDraws
-    from walkers.posterior.sampler import models_of
-
-    space, draws = target.space, block.draws
-    points, prior = jax.tree.map(np.asarray, models_of(target, draws))
-    exist = points.active[..., np.asarray(space.production_pair)].all(axis=-1)
-    return PosteriorDraws(
-        pdg_ids=space.pdg_ids,
-        channels=space.channels,
-        productions=space.productions,
-        active=points.active,
-        masses=np.where(points.active, points.masses, np.nan),
-        branching_ratios=points.branching_ratios,
-        signal_strengths=np.where(exist, points.signal_strengths, np.nan),
-        free_strength=exist & (points.signal_strengths > 0),
-        log_likelihood=np.asarray(draws.exact),
-        log_prior=prior,
-    )
 
 
 def _conclude(
@@ -381,6 +392,7 @@ def _conclude(
     status: str,
     networks: str | None,
     scores: dict[tuple[int, ...], float],
+    best: "BestModel | None",
 ) -> int:
     """Summarise, write and print what was drawn."""
     from jaxlik.fit.commands.sample_evidence import evidence_document
@@ -403,11 +415,11 @@ def _conclude(
         "prior": config.sample.prior,
         "seconds": recorder.seconds,
         "database": {"version": snapshot.version, "sha256": snapshot.sha256},
-        "yields": "exact" if networks is None else "networks",
+        "yields": _yields(networks, config.sample),
         "acceptance": recorder.acceptance,
         "directory": str(run.path),
     }
-    document = posterior_document(draws, facts=facts)
+    document = posterior_document(draws, facts=facts, best=best)
     document["evidence"] = evidence_document(
         config.sample, recorder.target, draws, document, scores
     )

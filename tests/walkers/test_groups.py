@@ -1,0 +1,57 @@
+"""Groups of chains: the same draws to the bit on one device and on several."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+STATISTICAL = Path(__file__).parents[1] / "statistical"
+
+SCRIPT = """
+import hashlib
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+from toys import GaussianToy
+from walkers.posterior.groups import run_groups
+from walkers.posterior.kernel import standard_kernel
+from walkers.posterior.target import state_at
+from walkers.posterior.trajectories import HMC
+
+rng = np.random.default_rng(0)
+target = GaussianToy(jnp.asarray(rng.normal(size=(6, 4))), jnp.ones(6), 0.5, 2)
+kernel = standard_kernel(
+    target, target.block, num_flips=2, num_swaps=1, trajectory=HMC(num_leapfrogs=2)
+)
+bits = jnp.asarray(rng.random((6, 2)) < 0.5)
+states = jax.vmap(lambda b, v: state_at(target, b, v))(bits, jnp.asarray(rng.normal(size=(6, 4))))
+here, parts = states, []
+for first in (0, 7):
+    here, draws, info = run_groups(
+        jax.random.key(5), kernel, here, num_draws=7, first_sweep=first, compiled=first > 0
+    )
+    parts.append(jax.device_get((here, draws, info)))
+assert len(jax.local_devices()) == COUNT
+print(hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(parts))).hexdigest())
+"""
+
+
+def digest(devices):
+    """Of the draws of six chains on so many devices."""
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": f"{STATISTICAL}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("COUNT", str(devices))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout.split()[-1]
+
+
+def test_devices_change_nothing():
+    assert digest(2) == digest(1)
