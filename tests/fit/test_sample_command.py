@@ -149,3 +149,9 @@ def test_a_posterior_needs_mode_default(capsys, tmp_path):
     file.write_text('mode = "protomodels"\n')
     assert main(["sample", "--config", str(file)]) == 1
     assert "needs mode 'default'" in capsys.readouterr().err
+
+
+def test_exact_yields_need_no_correction(quick, capsys):
+    assert main(["sample", "--delayed-acceptance", "--output", str(quick / "run")]) == 1
+    assert "add --yields networks" in capsys.readouterr().err
+    assert not (quick / "run").exists()

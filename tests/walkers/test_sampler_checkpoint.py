@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlik.errors import CheckpointError, ConfigError
+from jaxlik.errors import CheckpointError, ConfigError, Status
+from jaxlik.evaluation import Comparison, Settings
 from jaxlik.fit.config import SampleConfig
 from jaxlik.physics.bijections import layout
+from jaxlik.physics.model import ModelSpace, point_from_dict
+from jaxlik.physics.whitened import Widths, from_model
+from jaxlik.typing import Scalar
 from walkers.posterior.groups import group_width
 from walkers.posterior.model import ModelTarget
 from walkers.posterior.sampler import (
@@ -20,7 +24,7 @@ from walkers.posterior.sampler import (
     model_target,
     save_sampler,
 )
-from walkers.posterior.target import ChainState
+from walkers.posterior.target import ChainState, state_at
 
 CONFIG = SampleConfig(chains=3)
 
@@ -84,3 +88,51 @@ def test_a_posterior_refuses_regions_chosen_by_the_data(assembled):
     literal = dataclasses.replace(assembled[0], literal=True)
     with pytest.raises(ConfigError, match="needs mode default"):
         ModelTarget(engine=literal)
+
+
+class Scripted(eqx.Module):
+    """Stands in for an engine: says the same about every model."""
+
+    space: ModelSpace
+    settings: Settings
+    log_ratio: Scalar
+    r_max: Scalar
+    literal: bool = eqx.field(static=True, default=False)
+
+    def compare(self, point):
+        return Comparison(self.log_ratio, None, self.r_max, Status.success)
+
+
+def test_maps_have_the_last_word(assembled):
+    engine = assembled[0]
+    bits, vector = stop_model(engine.space)
+
+    def scripted(log_ratio, r_max):
+        return Scripted(engine.space, engine.settings, jnp.asarray(log_ratio), jnp.asarray(r_max))
+
+    networks, maps, excluding = scripted(1.5, 0.5), scripted(2.5, 0.9), scripted(2.5, 1.4)
+    alone, both = model_target(networks, CONFIG), model_target(networks, CONFIG, maps)
+    assert not alone.has_exact
+    assert both.has_exact
+    assert both.log_likelihood(bits, vector) == alone.log_likelihood(bits, vector) == 1.5
+    assert both.exact(bits, vector) == 2.5
+    state = state_at(both, bits, vector)
+    assert (state.log_likelihood, state.exact) == (1.5, 2.5)
+    excluded = model_target(networks, CONFIG, excluding)
+    assert excluded.log_likelihood(bits, vector) == 1.5
+    assert excluded.exact(bits, vector) == -jnp.inf
+    with pytest.raises(ConfigError, match="needs mode default"):
+        model_target(engine, CONFIG, dataclasses.replace(engine, literal=True))
+
+
+def stop_model(space):
+    """A stop that decays to a top and the LBP, with a mass that maps know."""
+    point = point_from_dict(
+        space,
+        {
+            "masses": {1000022: 162.552, 1000006: 1165.865},
+            "branching_ratios": {1000006: {(1000022, 6): 1.0}},
+            "signal_strengths": {(-1000006, 1000006): 1.2},
+        },
+    )
+    return from_model(space, point, Widths())

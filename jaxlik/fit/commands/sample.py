@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = ("draws",)
+CHANGEABLE = ("draws", "particles")
 """Entries of the configuration that may differ when a run is resumed."""
 
 
@@ -51,7 +51,7 @@ class Arguments:
         database: SModelS text database (folder or tar archive), snapshot, or `embedded`.
         output: Run directory to create; by default runs/<date-time>-<seed>.
         resume: Continue the run in this directory; its configuration counts, only draws
-            may be raised.
+            may be raised, and particles changed.
         config: TOML file with the same entries; flags override it.
         json: Write the summary as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
