@@ -79,7 +79,7 @@ def quantities(target: Any, state: ChainState) -> np.ndarray:
 def cycled(kernel: Kernel, count: int, num_cycles: int, label: str) -> np.ndarray:
     """Quantities while model and data are renewed in turn, from joint draws of both.
 
-    Axes: chain, cycle, quantity.
+    Axes: chain; start and cycles; quantity.
     """
     target: Any = kernel.target
     counts, states = joint_draws(target, count, 5, f"{label}, starts")
@@ -89,7 +89,7 @@ def cycled(kernel: Kernel, count: int, num_cycles: int, label: str) -> np.ndarra
     def work(group: np.ndarray) -> np.ndarray:
         chains = jnp.asarray(group)
         observed, state = jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), (counts, states))
-        found = []
+        found = [quantities(target, state)]
         for cycle in range(num_cycles):
             step = jnp.asarray(cycle)
             if cycle:
@@ -104,8 +104,9 @@ def cycled(kernel: Kernel, count: int, num_cycles: int, label: str) -> np.ndarra
 def geweke(found: np.ndarray, reference: np.ndarray) -> float:
     """Smallest p-value of chains against independent draws, times the number of tests.
 
-    Of every quantity the last values of all chains (Kolmogorov-Smirnov), and the averages over each
-    chain of its rank among the independent draws, which has no tails (z test).
+    Of every quantity the last values of all chains (Kolmogorov-Smirnov), and how far its rank among
+    the independent draws, which has no tails, moves away from where each chain starts (z test of
+    averages over chains: that starts are few is then no part of the error).
 
     Args:
         found: From `cycled`.
@@ -116,9 +117,9 @@ def geweke(found: np.ndarray, reference: np.ndarray) -> float:
         values.append(stats.ks_2samp(column[:, -1], fresh, method="asymp")[1])
         fresh = np.sort(fresh)
         below, up_to = (np.searchsorted(fresh, column, side) for side in ("left", "right"))
-        averages = np.mean((below + up_to) / (2 * len(fresh)), axis=1)
-        error = np.sqrt(averages.var(ddof=1) / len(averages) + 1 / (12 * len(fresh)))
-        values.append(2 * stats.norm.sf(abs(averages.mean() - 0.5) / error))
+        ranks = (below + up_to) / (2 * len(fresh))
+        moved = ranks[:, 1:].mean(axis=1) - ranks[:, 0]
+        values.append(stats.ttest_1samp(moved, 0.0)[1])
     return float(min(1.0, min(values) * len(values)))
 
 
