@@ -5,12 +5,13 @@ that is corrected and tuned: births with their Hastings ratio, flips of channels
 random walk of one coordinate with the best of three widths; one evaluation per step. Same compiled
 likelihood, same loop, same starting points, same time.
 
-One content, that of the best model built: trajectories and independent draws of coordinates
-beside the same walk, emcee (32 walkers, the likelihood vectorised over half of them) and dynesty.
+One content, that of the best model built: chains that start from tempered particles
+(`walkers.posterior.one_content`) beside the same walk, emcee (32 walkers, the likelihood
+vectorised over half of them) and dynesty, all but the last started from these particles.
 Effective draws are the smallest over the quantities; for emcee from its own autocorrelation
 time, for dynesty Kish's number of its weights.
 
-    python -m benchmarks.sampler [--database PATH] [--seconds S] [--json FILE]
+    python -m benchmarks.sampler [--database PATH] [--only contents|one] [--seconds S] [--json FILE]
 """
 
 import argparse
@@ -42,6 +43,12 @@ WIDTHS = (0.3, 0.7, 1.5)
 
 WALKERS = 32
 """Of emcee."""
+
+MANY = WALKERS // 2
+"""Chains at one content: as many likelihoods side by side as emcee has."""
+
+PARTICLES = 500
+"""Of sequential Monte Carlo at one content."""
 
 
 class Row(NamedTuple):
@@ -180,30 +187,36 @@ def best_plain(
     return row_of(f"plain walk, width {width}", kinds(draws), info, spent)
 
 
-def compare_fixed(target: Any, kernel: Any, point: Any, seconds: float) -> list[Row]:
-    """One content: trajectories, plain walk, emcee, dynesty."""
-    from walkers.posterior.moves import Rebirth
+def compare_fixed(target: Any, point: Any, seconds: float) -> list[Row]:
+    """One content: tempered particles and chains from them, plain walk, emcee, dynesty."""
+    from walkers.posterior.one_content import content_kernel, content_posterior
     from walkers.posterior.sampler import coordinate_blocks, starting_states
-    from walkers.posterior.warmup import learned
+    from walkers.posterior.warmup import moments_of, refitted
 
-    bits, vector = target.coordinates(point)
+    bits, _ = target.coordinates(point)
     used = np.flatnonzero(np.asarray(target.in_use(bits)))
-    shape = (CHAINS, len(bits))
-    states = starting_states(target, jnp.broadcast_to(bits, shape), jnp.broadcast_to(vector, shape))
-    anew = Rebirth(jnp.asarray(coordinate_blocks(target.space)))
-    inner = replace(kernel, moves=(anew,), schedule=((0, 1, 1),))
+    blocks = jnp.asarray(coordinate_blocks(target.space))
 
     def kinds(draws: Any) -> dict[str, list[np.ndarray]]:
         return {"continuous": [*np.moveaxis(draws.vector[..., used], -1, 0), draws.exact]}
 
-    for seed in range(4):
-        states, draws, info, _ = run_for(inner, states, seconds / 8, 20 + seed, "warming up")
-        inner = learned(inner, draws.bits, draws.vector, info.trajectory)
-    _, draws, info, spent = run_for(inner, states, seconds, 4, "jaxlik, one content")
-    rows = [row_of("jaxlik", kinds(draws), info, spent)]
-    rows.append(best_plain(target, inner, states, seconds, kinds, fixed=True))
-    starts = draws.vector.reshape(-1, len(bits))[:: max(draws.exact.size // WALKERS, 1), used]
-    return [*rows, *peers(target, bits, vector, used, starts[:WALKERS], seconds)]
+    for seed in range(2):  # the first one compiles
+        start = time.perf_counter()
+        found = content_posterior(
+            jax.random.key(seed), target, bits, blocks, particles=PARTICLES,
+            on_step=lambda text: print(f"particles: {text}", end="\r"),
+        )  # fmt: skip
+        took = time.perf_counter() - start
+        print(f"\n{PARTICLES} particles: {took:.0f} s, ln Z = {found.log_evidence:+.2f} "
+              f"± {found.error:.2f}, {found.levels} levels")  # fmt: skip
+    every, places = jnp.asarray(found.bits), jnp.asarray(found.vectors)
+    kernel = refitted(content_kernel(target, blocks), moments_of(target, every, places))
+    states = starting_states(target, every[:MANY], places[:MANY])
+    _, draws, info, spent = run_for(kernel, states, seconds, 4, "jaxlik, one content")
+    rows = [row_of("jaxlik, from the particles", kinds(draws), info, spent)]
+    rows.append(best_plain(target, kernel, states, seconds, kinds, fixed=True))
+    starts = found.vectors[:WALKERS, used]
+    return [*rows, *peers(target, bits, places[0], used, starts, seconds)]
 
 
 def peers(
@@ -292,6 +305,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--database", default="embedded")
+    parser.add_argument("--only", choices=("contents", "one"), help="one of the two tables")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each sampler")
     parser.add_argument("--json", help="write the figures to this file")
     options = parser.parse_args()
@@ -309,12 +323,13 @@ def main() -> None:
     good = grow_from(score, simple, search).points
     target = sampler.model_target(engine, config)
     kernel = sampler.model_kernel(target, simple, config)
-    states = sampler.first_state(target, kernel, good, config).states
-    best = jax.tree.map(lambda leaf: leaf[0], good)
-    results = {
-        "All contents": compare_contents(target, kernel, states, options.seconds),
-        "The content of the best model": compare_fixed(target, kernel, best, options.seconds),
-    }
+    results = {}
+    if options.only != "one":
+        states = sampler.first_state(target, kernel, good, config).states
+        results["All contents"] = compare_contents(target, kernel, states, options.seconds)
+    if options.only != "contents":
+        best = jax.tree.map(lambda leaf: leaf[0], good)
+        results["The content of the best model"] = compare_fixed(target, best, options.seconds)
     print(f"{os.cpu_count()} cores, jax {jax.__version__}, {options.database}; {CHAINS} chains\n")
     for title, rows in results.items():
         print(table(title, rows) + "\n")

@@ -338,7 +338,7 @@ def _look_up(
     chosen = pack(wanted.reshape(-1), groups if members == 1 else 2 * groups)
     place = chosen.index
     number = limit[place // members]
-    value = yields.look_up(
+    value = yields.reader.look_up(
         grid[number], offset[number], flat.reshape(-1, 6)[place], chosen.live, off_plane
     )
     target = jnp.where(chosen.live, place, groups * members)

@@ -96,15 +96,17 @@ def _accepted(yields: EfficiencyYields, grid, points, offsets):
     dimension = yields.grids.dimension[grid]
     in_plane = points[:, :3]
     simplex, found = locate(yields.grids, grids, in_plane, jnp.ones(count, bool))
-    vertices, weights = yields.vertices_at(grids, simplex, in_plane)
+    vertices, weights = yields.reader.vertices_at(grids, simplex, in_plane)
     place = jnp.repeat(jnp.arange(count), num_maps)
     offset = jnp.tile(offsets, count)
-    value = jnp.where(found[place], yields.values_of(offset, vertices[place], weights[place]), 0.0)
+    value = jnp.where(
+        found[place], yields.reader.values_of(offset, vertices[place], weights[place]), 0.0
+    )
     everything = jnp.ones(count * num_maps, bool)
 
     def at(distance):
         moved = points.at[:, dimension].set(distance)
-        kept, _ = yields.drop_unreliable(
+        kept, _ = yields.reader.drop_unreliable(
             value, offset, place, everything, grids, moved, simplex, count * num_maps
         )
         return kept > 0

@@ -13,7 +13,6 @@ from smodels.share.models import SMparticles
 
 from jaxlik.database.records import MapRecord
 from jaxlik.database.regions import bracket_terms
-from jaxlik.errors import DatabaseError
 
 
 class BranchShape(NamedTuple):
@@ -38,25 +37,6 @@ class Match(NamedTuple):
     """
 
     position_of_node: tuple[tuple[int, int], ...]
-
-
-def coefficient_of(constraint: str) -> float:
-    """Common factor of the terms of a constraint such as ``2.25*([...]+[...])``.
-
-    Raises:
-        DatabaseError: the terms carry different factors, which no release does.
-    """
-    stripped = constraint
-    for term in bracket_terms(constraint):
-        stripped = stripped.replace(term, "T", 1)
-    stripped = stripped.replace("{", "").replace("}", "")
-    match = re.fullmatch(r"([\d.]+(?:/[\d.]+)?)?\*?\(*T(?:\)*\+\(*T)*\)*", stripped)
-    if match is None:
-        raise DatabaseError(
-            f"constraint {constraint[:80]!r} is not a factor times a sum of topologies"
-        )
-    numerator, _, denominator = (match[1] or "1").partition("/")
-    return float(numerator) / float(denominator or 1)
 
 
 def topologies_of(record: MapRecord) -> list[Topology]:

@@ -228,6 +228,25 @@ def bracket_terms(constraint: str) -> list[str]:
     return terms
 
 
+def coefficient_of(constraint: str) -> float:
+    """Common factor of the terms of a constraint such as ``2.25*([...]+[...])``.
+
+    Raises:
+        DatabaseError: the terms carry different factors, which no release does.
+    """
+    stripped = constraint
+    for term in bracket_terms(constraint):
+        stripped = stripped.replace(term, "T", 1)
+    stripped = stripped.replace("{", "").replace("}", "")
+    match = re.fullmatch(r"([\d.]+(?:/[\d.]+)?)?\*?\(*T(?:\)*\+\(*T)*\)*", stripped)
+    if match is None:
+        raise DatabaseError(
+            f"constraint {constraint[:80]!r} is not a factor times a sum of topologies"
+        )
+    numerator, _, denominator = (match[1] or "1").partition("/")
+    return float(numerator) / float(denominator or 1)
+
+
 def _bracket_nodes(constraint: str, path: Path) -> dict[tuple[int, int], int]:
     """Node number of the particle before each vertex, for ``[[[a],[b]],[[c]]]``.
 

@@ -17,6 +17,7 @@ from smodels.experiment.defaultFinalStates import finalStates
 
 from jaxlik.database import decays, matching
 from jaxlik.database.records import Grid, MapRecord
+from jaxlik.database.regions import coefficient_of
 from jaxlik.database.table import MAX_COORDINATES, PROMPT_SLOT, STABLE_SLOT, ChannelTable
 from jaxlik.database.text_format import PROMPT_COORDINATE
 from jaxlik.physics.model import ModelSpace
@@ -90,7 +91,7 @@ def make_targets(maps: Sequence[MapRecord], grids: Sequence[Grid]) -> list[Targe
     found = []
     for indices in groups.values():
         record = maps[indices[0]]
-        factor = matching.coefficient_of(record.constraint)
+        factor = coefficient_of(record.constraint)
         found.append(Target(record.grid, record.coordinates, record, tuple(indices), factor))
     return found
 

@@ -5,7 +5,9 @@ blocks of SModelS, whose cross sections are in pb and whose energies are in GeV.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyslha
@@ -63,9 +65,14 @@ def read_slha(path: str | Path, space: ModelSpace, *, strict: bool = True) -> Re
             the space, contradictory numbers. The message names file and block.
     """
     path = Path(path)
-    text = _read_text(path)
+    text = read_text(path)
     builder = PointBuilder(space, str(path), strict=strict)
-    body, sections = _split_cross_sections(text, path)
+    body, found = split_cross_sections(text, path)
+    sections = [
+        (production_key(*pids), energy, order, value)
+        for pids, energy, order, value in found
+        if len(pids) == 2
+    ]
     _check_decays(text, path)
     try:
         document = pyslha.readSLHA(body, ignorenomass=True)
@@ -84,7 +91,7 @@ def read_slha(path: str | Path, space: ModelSpace, *, strict: bool = True) -> Re
         widths[pid] = float(entry.totalwidth or 0.0)
         for decay in entry.decays:
             builder.add_decay(pid, tuple(decay.ids), float(decay.br))
-    table, order = _highest_order(sections)
+    table, order = highest_order(sections)
     values, others = arrange_cross_sections(space, table)
     return ReadModel(
         point=builder.build(),
@@ -163,7 +170,7 @@ def _cross_section_lines(
     return lines
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Text of a file of reasonable size."""
     try:
         size = path.stat().st_size
@@ -215,13 +222,19 @@ def _check_decays(text: str, path: Path) -> None:
                 )
 
 
-def _split_cross_sections(
-    text: str, path: Path
-) -> tuple[str, list[tuple[tuple[int, int], float, int, float]]]:
-    """The text without its XSECTION blocks, and their (pair, TeV, order, fb)."""
+Section = tuple[tuple[int, ...], float, int, float]
+"""Particles produced, energy [TeV], QCD order, cross section [fb]."""
+
+
+def split_cross_sections(text: str, path: Path) -> tuple[str, list[Section]]:
+    """The text without its XSECTION blocks, and what these say.
+
+    Raises:
+        ModelPointError: a block does not parse.
+    """
     body: list[str] = []
-    sections: list[tuple[tuple[int, int], float, int, float]] = []
-    current: tuple[tuple[int, int], float] | None = None
+    sections: list[Section] = []
+    current: tuple[tuple[int, ...], float] | None = None
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         keyword = words[0].upper() if words else ""
@@ -229,10 +242,10 @@ def _split_cross_sections(
             current = None
         try:
             if keyword == "XSECTION":
-                pids = [int(word) for word in words[5:]]
-                if len(pids) != 2:
-                    raise ValueError(f"{len(pids)} final particles instead of 2")
-                current = (production_key(*pids), float(words[1]) / 1e3)
+                pids = tuple(int(word) for word in words[5:])
+                if not pids or len(pids) != int(words[4]):
+                    raise ValueError(f"{len(pids)} final particles instead of {words[4]}")
+                current = (pids, float(words[1]) / 1e3)
                 continue
             if current is not None:
                 if words:
@@ -247,11 +260,14 @@ def _split_cross_sections(
     return "\n".join(body) + "\n", sections
 
 
-def _highest_order(
-    sections: list[tuple[tuple[int, int], float, int, float]],
-) -> tuple[dict[tuple[tuple[int, int], float], float], str]:
+Pids = TypeVar("Pids", bound=tuple[int, ...])
+
+
+def highest_order(
+    sections: Sequence[tuple[Pids, float, int, float]],
+) -> tuple[dict[tuple[Pids, float], float], str]:
     """For each mode and energy the value of the highest order, and the best order seen."""
-    best: dict[tuple[tuple[int, int], float], tuple[int, float]] = {}
+    best: dict[tuple[Pids, float], tuple[int, float]] = {}
     for pair, energy, order, value in sections:
         if order >= best.get((pair, energy), (-1, 0.0))[0]:
             best[pair, energy] = (order, value)

@@ -15,6 +15,7 @@ from jaxlik.physics.model import ModelSpace
 from jaxlik.yields.channels import Channels
 from jaxlik.yields.efficiency import EfficiencyYields
 from jaxlik.yields.interpolation import Grids
+from jaxlik.yields.reader import MapReader
 from jaxlik.yields.signals import Maps
 
 ENERGIES = (8.0, 13.0)
@@ -60,6 +61,18 @@ def load_grids(snapshot: Snapshot) -> Grids:
     arrays = snapshot.group("grids")
     return Grids.from_arrays(
         LocatorArrays(**{name: arrays[name] for name in LocatorArrays._fields})
+    )
+
+
+def load_reader(snapshot: Snapshot) -> MapReader:
+    """All maps of a snapshot, to be looked up at any point."""
+    starts = snapshot.array("grids.point_start")
+    dimension = snapshot.array("grids.dimension")
+    return MapReader(
+        load_grids(snapshot),
+        jnp.asarray(starts[:-1]),
+        jnp.asarray(np.diff(starts) - (3 - dimension)),
+        jnp.asarray(snapshot.array("values")),
     )
 
 
@@ -129,8 +142,7 @@ def build_yields(
     limit_number = {key.observed: i for i, key in enumerate(axis.limits)}
     first = [headers[table.target_map[start]] for start in table.target_start[:-1]]
     entries = [headers[index] for index in table.target_map]
-    starts = snapshot.array("grids.point_start")
-    dimension = snapshot.array("grids.dimension")
+    reader = load_reader(snapshot)
     luminosity = {r.provenance.folder: r.provenance.luminosity for r in snapshot.results}
     maps = Maps(
         class_start=jnp.asarray(table.class_start),
@@ -152,16 +164,16 @@ def build_yields(
         entry_region=jnp.asarray(
             [_region_of(h, region_number, len(axis.regions)) for h in entries], dtype=jnp.int32
         ),
-        grid_points=jnp.asarray(starts[:-1]),
-        grid_size=jnp.asarray(np.diff(starts) - (3 - dimension)),
-        values=jnp.asarray(snapshot.array("values")),
+        grid_points=reader.first_vertex,
+        grid_size=reader.num_vertices,
+        values=reader.values,
         luminosity=jnp.asarray([luminosity[folder] for folder, _ in axis.regions]),
         constant_slots=jnp.asarray([PROMPT_COORDINATE, 0.0]),
     )
     channels = Channels.from_table(
         table, np.asarray(space.channel_parent), np.asarray(space.channel_daughter)
     )
-    return EfficiencyYields(channels, load_grids(snapshot), maps)
+    return EfficiencyYields(channels, reader.grids, maps)
 
 
 def _region_of(header: MapHeader, numbers: dict, missing: int) -> int:

@@ -22,6 +22,7 @@ from jaxlik.yields.compression import Gaps
 from jaxlik.yields.domains import Domains, Projection, project, reach_gate
 from jaxlik.yields.efficiency import EfficiencyYields
 from jaxlik.yields.networks import Stack, hidden_layer
+from jaxlik.yields.reader import MapReader
 from jaxlik.yields.signals import Entries, Maps, Sightings, Signals
 from jaxlik.yields.sums import cross_sections
 
@@ -74,9 +75,9 @@ class NeuralYields(eqx.Module):
         return self.exact.channels
 
     @property
-    def look_up(self):
-        """Upper limits at given coordinates, `EfficiencyYields.look_up`."""
-        return self.exact.look_up
+    def reader(self) -> MapReader:
+        """Upper limits at given coordinates."""
+        return self.exact.reader
 
     def __call__(
         self,

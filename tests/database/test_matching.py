@@ -1,7 +1,8 @@
 import pytest
 
-from jaxlik.database.matching import BranchShape, Match, coefficient_of, find_matches, topologies_of
+from jaxlik.database.matching import BranchShape, Match, find_matches, topologies_of
 from jaxlik.database.records import MapRecord
+from jaxlik.database.regions import coefficient_of
 from jaxlik.errors import DatabaseError
 
 LSP, CHARGINO, GLUINO = (0, 1, 1), (3, 1, 1), (0, 8, 1)

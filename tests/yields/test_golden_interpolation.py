@@ -76,10 +76,10 @@ def ours(golden, yields):
         point = jax.vmap(grids.in_plane)(grid, rotated)
         off_plane = jax.vmap(grids.is_off_plane)(grid, rotated)
         simplex, inside = locate(grids, grid, point, jnp.ones(len(grid), bool), stragglers=BUCKET)
-        vertices, weights = yields.vertices_at(grid, simplex, point)
-        value = yields.values_of(offset, vertices, weights)
+        vertices, weights = yields.reader.vertices_at(grid, simplex, point)
+        value = yields.reader.values_of(offset, vertices, weights)
         every = jnp.arange(len(grid))
-        kept, count = yields.drop_unreliable(
+        kept, count = yields.reader.drop_unreliable(
             value, offset, every, off_plane & inside, grid, rotated, simplex, BUCKET
         )
         kept = jnp.where(count <= BUCKET, kept, jnp.nan)

@@ -1,0 +1,1 @@
+"""Decomposition of any spectrum into the topologies that published maps see (host only)."""

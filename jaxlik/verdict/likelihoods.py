@@ -1,0 +1,219 @@
+"""Likelihoods of the results that see a model: single regions, and joint ones where published.
+
+A result with a covariance matrix or workspaces speaks through them where at least two of its
+regions see the model, else through its region of largest expected r (SModelS). Of several
+workspaces the one with the lowest expected limit speaks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxlik.database.records import Result, WorkspaceRecord
+from jaxlik.database.workspace_signal import flatten_with_signal
+from jaxlik.errors import ConvergenceError
+from jaxlik.inference.curve_kinds import (
+    BankCurves,
+    CountingCurves,
+    FourfoldBank,
+    WorkspaceCurves,
+)
+from jaxlik.inference.curves import DATA, EXPECTED, OBSERVED, CurveFit, Curves, fit_curves
+from jaxlik.statmodels.bank import make_banks
+from jaxlik.statmodels.build import build
+from jaxlik.statmodels.histfactory_signal import pack_signal
+from jaxlik.statmodels.packing import pack_workspace
+from jaxlik.statmodels.simplified import SimplifiedLikelihood
+from jaxlik.verdict.atlas import Atlas
+from jaxlik.verdict.predictions import COMBINED, EFFICIENCY_MAP, Prediction, Terms
+
+REGION, COVARIANCE, WORKSPACE = "region", "covariance", "workspace"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How one efficiency-map result speaks about a model.
+
+    Attributes:
+        prediction: Its region of largest expected r, or all regions combined.
+        kind: ``region``, ``covariance`` or ``workspace``.
+        curves: Its likelihood.
+        fit: Best mu and limits on mu.
+        members: Predictions of the regions on the axis of the curves; ``None`` where a region
+            does not see the model.
+        workspace: File of the workspace, if one speaks.
+    """
+
+    prediction: Prediction
+    kind: str
+    curves: Curves
+    fit: CurveFit
+    members: tuple[Prediction | None, ...]
+    workspace: str = ""
+
+    def nll(self, mu: float, dataset: int = OBSERVED) -> float:
+        """-ln L at one mu with all constants."""
+        return nll_at(self.curves, mu, dataset)
+
+    def nll_min(self, dataset: int = OBSERVED) -> float:
+        """-ln L at the best mu with all constants."""
+        return 0.5 * float(self.fit.lowest[dataset]) + float(self.curves.constants[dataset])
+
+
+def nll_at(curves: Curves, mu: float, dataset: int = OBSERVED) -> float:
+    """-ln L at one mu with all constants; nan where a workspace cannot be fitted.
+
+    That happens at signals many thousands of standard deviations away from the data.
+    """
+    try:
+        value = curves.at(np.full((2, 2), mu)).value[dataset, DATA]
+    except ConvergenceError:
+        return np.nan
+    return 0.5 * float(value) + float(curves.constants[dataset])
+
+
+class Likelihoods:
+    """Statistical models of all results of a snapshot, made when first asked for."""
+
+    def __init__(self, atlas: Atlas):
+        self.atlas = atlas
+        self.number = {key: i for i, key in enumerate(atlas.regions)}
+        self._covariance: dict[str, FourfoldBank] | None = None
+        self._workspaces: dict[tuple[str, str], tuple] = {}
+        self.control = {
+            (record.analysis_id, region["smodels"])
+            for record in atlas.snapshot.workspaces
+            for region in record.regions
+            if region["type"] != "SR" and region["smodels"]
+        }
+        self.workspaces_of: dict[str, list[WorkspaceRecord]] = {}
+        for record in atlas.snapshot.workspaces:
+            self.workspaces_of.setdefault(record.analysis_id, []).append(record)
+
+    def voices(self, predictions: Sequence[Prediction], *, combine: bool = True) -> list[Voice]:
+        """One voice per efficiency-map result, in the order of the database.
+
+        Args:
+            predictions: Of one model.
+            combine: Use joint likelihoods where published.
+        """
+        by_folder: dict[str, list[Prediction]] = {}
+        for prediction in predictions:
+            if prediction.kind == EFFICIENCY_MAP:
+                by_folder.setdefault(prediction.folder, []).append(prediction)
+        found = []
+        for folder, regions in by_folder.items():
+            voice = self._joint(folder, regions) if combine and len(regions) > 1 else None
+            voice = voice or self._best_region(folder, regions)
+            if voice is not None:
+                found.append(voice)
+        return found
+
+    def _best_region(self, folder: str, regions: list[Prediction]) -> Voice | None:
+        """The signal region of largest expected r."""
+        known = [
+            p
+            for p in regions
+            if (folder, p.region) not in self.control and (p.r_expected > 0 or len(regions) == 1)
+        ]
+        if not known:
+            return None
+        best = max(known, key=lambda p: (np.nan_to_num(p.r_expected), p.cross_section))
+        row = self.number[folder, best.region or ""]
+        atlas = self.atlas
+        curves = CountingCurves(
+            best.signal,
+            float(atlas.observed[row]),
+            float(atlas.background[row]),
+            float(atlas.background_error[row]),
+        )
+        return Voice(best, REGION, curves, fit_curves(curves), (best,))
+
+    def _joint(self, folder: str, regions: list[Prediction]) -> Voice | None:
+        result = self.atlas.results[folder]
+        if result.covariance is not None:
+            return self._by_covariance(result, regions)
+        if folder in self.workspaces_of and any(
+            (folder, p.region) not in self.control for p in regions
+        ):
+            return self._by_workspace(result, regions)
+        return None
+
+    def _by_covariance(self, result: Result, regions: list[Prediction]) -> Voice:
+        assert result.covariance is not None
+        folder = result.provenance.folder
+        seen = {p.region: p for p in regions}
+        members = tuple(seen.get(name) for name in result.covariance.region_ids)
+        signal = np.array([p.signal if p else 0.0 for p in members])
+        curves = BankCurves(self._covariances()[folder], signal)
+        fit = fit_curves(curves)
+        return Voice(_combined(regions, fit), COVARIANCE, curves, fit, members)
+
+    def _by_workspace(self, result: Result, regions: list[Prediction]) -> Voice | None:
+        folder = result.provenance.folder
+        seen = {p.region: p for p in regions}
+        found = []
+        for record in self.workspaces_of[folder]:
+            model, where, poi, names = self._packed(record)
+            members = tuple(seen.get(name) for name in names)
+            signal = np.array([p.signal if p else 0.0 for p in members])
+            if not np.any(signal > 0):
+                continue
+            curves = WorkspaceCurves(model, where, poi, signal)
+            fit = fit_curves(curves)
+            found.append((fit.limit[EXPECTED], record.name, curves, fit, members))
+        if not found:
+            return None
+        _, name, curves, fit, members = min(found, key=lambda row: row[0])
+        return Voice(_combined(regions, fit), WORKSPACE, curves, fit, members, name)
+
+    def _covariances(self) -> dict[str, FourfoldBank]:
+        """All simplified likelihoods, by folder."""
+        if self._covariance is None:
+            chosen = [
+                result for result in self.atlas.snapshot.results if result.covariance is not None
+            ]
+            models: list[SimplifiedLikelihood] = [build(r.covariance) for r in chosen]  # type: ignore[reportArgumentType]
+            self._covariance = {}
+            for bank in make_banks(models):
+                for row, index in enumerate(np.asarray(bank.model_index)):
+                    model = models[index]
+                    expected = model.with_observed(model.background)
+                    constants = [float(one.nll_constant()) for one in (model, expected)]
+                    folder = chosen[index].provenance.folder
+                    self._covariance[folder] = FourfoldBank(bank, row, np.array(constants))
+        return self._covariance
+
+    def _packed(self, record: WorkspaceRecord) -> tuple:
+        key = (record.analysis_id, record.name)
+        if key not in self._workspaces:
+            flat, where = flatten_with_signal(record)
+            model = pack_workspace(flat)
+            packed = pack_signal(where, model)
+            self._workspaces[key] = (model, packed, flat.poi, where.region_ids)
+        return self._workspaces[key]
+
+
+def _combined(regions: list[Prediction], fit: CurveFit) -> Prediction:
+    """The regions of a result as one prediction, its limit that on mu."""
+    cross_section = sum(p.cross_section for p in regions)
+    limits = fit.limit * cross_section
+    terms = Terms(
+        np.concatenate([p.terms.place for p in regions]),
+        np.concatenate([p.terms.coefficient for p in regions]),
+        np.concatenate([p.terms.slope for p in regions]),
+        regions[0].terms.energy,
+    )
+    return replace(
+        regions[0],
+        kind=COMBINED,
+        region=None,
+        txnames=tuple(sorted({name for p in regions for name in p.txnames})),
+        cross_section=cross_section,
+        upper_limit=float(limits[OBSERVED]),
+        upper_limit_expected=float(limits[EXPECTED]),
+        signal=sum(p.signal for p in regions),
+        terms=terms,
+        num_topologies=sum(p.num_topologies for p in regions),
+    )
