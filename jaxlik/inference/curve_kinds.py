@@ -1,5 +1,8 @@
 """The curves of counting experiments, simplified likelihoods and workspaces."""
 
+import itertools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +10,12 @@ import numpy as np
 from jaxlik.inference.curves import ASIMOV, DATA, EXPECTED, OBSERVED, Curves, Heights
 from jaxlik.inference.workspace_fits import certified
 from jaxlik.inference.workspace_limits import bounded_below
-from jaxlik.inference.workspace_profile import WorkspaceFit, asimov_data, fit_parameters
+from jaxlik.inference.workspace_profile import WorkspaceFit, asimov_data, fit_from
 from jaxlik.statmodels import poisson
 from jaxlik.statmodels.bank import StatModelBank
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.histfactory_signal import SignalInput, background_data, with_signal
-from jaxlik.typing import Array, Float
+from jaxlik.typing import Array, Bool, Float, Int
 
 
 class CountingCurves(Curves):
@@ -36,7 +39,11 @@ class CountingCurves(Curves):
         spread = np.sqrt(max(background, 1.0) + background_error**2)
         self.scale = float(spread / signal) if signal > 0 else np.inf
 
-    def at(self, mu: Float[np.ndarray, "dataset kind"]) -> Heights:
+    def at(
+        self,
+        mu: Float[np.ndarray, "dataset kind"],
+        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
+    ) -> Heights:
         """In closed form."""
         value, slope = _counting(
             mu, self.signal, self.counts, self.background, self.background_error
@@ -108,7 +115,11 @@ class BankCurves(Curves):
         weight = np.sum((self.signal / four.spread) ** 2)
         self.scale = float(weight**-0.5) if weight > 0 else np.inf
 
-    def at(self, mu: Float[np.ndarray, "dataset kind"]) -> Heights:
+    def at(
+        self,
+        mu: Float[np.ndarray, "dataset kind"],
+        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
+    ) -> Heights:
         """One profile of each data set."""
         value, pulls = _bank_heights(self.four.bank, self.signal, mu.reshape(-1))
         pulls = np.asarray(pulls)
@@ -159,45 +170,61 @@ class WorkspaceCurves(Curves):
         self.where, self.poi = where, poi
         self.signal = jnp.asarray(signal)
         self.model = bounded_below(with_signal(model, where, self.signal), poi)
-        self.held = self.model.fixed.at[poi].set(True)
         data = [self.model.data, background_data(self.model, where)]
         self.several_minima = True
         null = [self._fit(one, 0.0, self.model.init) for one in data]
-        self.several_minima = bool(np.isfinite(min(float(fit.next_lowest) for fit in null)))
+        self.several_minima = bool(np.isfinite(min(float(p.fit.next_lowest) for p in null)))
         self.data = [
-            [one, asimov_data(self.model, fit.parameters)]
-            for one, fit in zip(data, null, strict=True)
+            [one, asimov_data(self.model, place.fit.parameters)]
+            for one, place in zip(data, null, strict=True)
         ]
-        self._fits = [[[fit], [fit]] for fit in null]
-        curvature = float(null[EXPECTED].hessian[poi, poi])
+        # Asimov data have a minimum of zero at mu = 0, but another slope there.
+        self._places = [
+            [{0.0: place}, {0.0: self._fit(fourth[ASIMOV], 0.0, place.fit.parameters)}]
+            for place, fourth in zip(null, self.data, strict=True)
+        ]
+        curvature = float(null[EXPECTED].fit.hessian[poi, poi])
         self.scale = curvature**-0.5 if np.any(signal > 0) and curvature > 0 else np.inf
         self._constants = np.array([
-            -float(self.model.log_density(fit.parameters, one)) - 0.5 * float(fit.twice_nll)
-            for one, fit in zip(data, null, strict=True)
+            -float(self.model.log_density(place.fit.parameters, one)) - 0.5 * place.value
+            for one, place in zip(data, null, strict=True)
         ])  # fmt: skip
 
-    def _fit(self, data: Data, mu: float, near: Float[Array, " parameter"]) -> WorkspaceFit:
-        start = near.at[self.poi].set(mu)
-        found = fit_parameters(self.model, data, self.held, start, thorough=self.several_minima)
-        return certified(found, f"at mu = {mu:g}")
+    def _fit(self, data: Data, mu: float, near: Float[Array, " parameter"]) -> "_Place":
+        found, by_signal = _fit_at(
+            self.model, data, self.where, self.signal, self.poi, near, mu, self.several_minima
+        )
+        fit = certified(found, f"at mu = {mu:g}")
+        return _Place(
+            fit,
+            float(fit.twice_nll),
+            float(np.asarray(fit.slope)[self.poi]),
+            np.asarray(by_signal),
+        )
 
-    def at(self, mu: Float[np.ndarray, "dataset kind"]) -> Heights:
+    def at(
+        self,
+        mu: Float[np.ndarray, "dataset kind"],
+        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
+    ) -> Heights:
         """One certified fit of each data set, from the nearest before."""
         value, slope = np.zeros((2, 2)), np.zeros((2, 2))
         gradient = np.zeros((2, 2, self.num_regions))
-        for dataset in (OBSERVED, EXPECTED):
-            for kind in (DATA, ASIMOV):
-                here, known = float(mu[dataset, kind]), self._fits[dataset][kind]
-                near = min(known, key=lambda f: abs(float(f.parameters[self.poi]) - here))
-                data = self.data[dataset][kind]
-                fit = self._fit(data, here, near.parameters)
-                known.append(fit)
-                value[dataset, kind] = float(fit.twice_nll)
-                slope[dataset, kind] = float(fit.slope[self.poi])
-                gradient[dataset, kind] = np.asarray(
-                    _by_signal(self.model, self.where, self.signal, fit.parameters, data)
-                )
+        for dataset, kind in itertools.product((OBSERVED, EXPECTED), (DATA, ASIMOV)):
+            if wanted is None or wanted[dataset, kind]:
+                place = self._at(dataset, kind, float(mu[dataset, kind]))
+                value[dataset, kind] = place.value
+                slope[dataset, kind] = place.slope
+                gradient[dataset, kind] = place.gradient
         return Heights(value, slope, gradient)
+
+    def _at(self, dataset: int, kind: int, mu: float) -> "_Place":
+        """The fit at one mu, from the nearest one there is."""
+        known = self._places[dataset][kind]
+        if mu not in known:
+            near = min(known, key=lambda place: abs(place - mu))
+            known[mu] = self._fit(self.data[dataset][kind], mu, known[near].fit.parameters)
+        return known[mu]
 
     @property
     def constants(self) -> Float[np.ndarray, " dataset"]:
@@ -205,13 +232,29 @@ class WorkspaceCurves(Curves):
         return self._constants
 
 
+class _Place(NamedTuple):
+    """A fit at one mu."""
+
+    fit: WorkspaceFit
+    value: float
+    slope: float
+    gradient: np.ndarray
+
+
 @jax.jit
-def _by_signal(
+def _fit_at(
     model: HistFactory,
+    data: Data,
     where: SignalInput,
     signal: Float[Array, " region"],
-    parameters: Float[Array, " parameter"],
-    data: Data,
-) -> Float[Array, " region"]:
-    """Derivative of -2 ln L with respect to the signal, at given parameters."""
-    return jax.grad(lambda s: with_signal(model, where, s).twice_nll(parameters, data))(signal)
+    poi: Int[Array, ""],
+    near: Float[Array, " parameter"],
+    mu: Float[Array, ""],
+    thorough: Bool[Array, ""],
+) -> tuple[WorkspaceFit, Float[Array, " region"]]:
+    """Fit at one mu, and derivatives of -2 ln L there with respect to the signal."""
+    held = model.fixed.at[poi].set(True)
+    starts = jnp.stack([near, jnp.where(held, near, model.init)]).at[:, poi].set(mu)
+    fit = fit_from(model, data, held, starts, thorough)
+    by_signal = jax.grad(lambda s: with_signal(model, where, s).twice_nll(fit.parameters, data))
+    return fit, by_signal(signal)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.inference.asymptotics import log_cls
-from jaxlik.typing import Float
+from jaxlik.typing import Bool, Float
 
 OBSERVED, EXPECTED = 0, 1
 """Rows of the axis `dataset`: measured data, and the published background in their place."""
@@ -30,8 +30,14 @@ DATA, ASIMOV = 0, 1
 
 MOST_STEPS = 80
 
-TOLERANCE = 1e-9
-"""Of a limit, in units of the square root of -2 ln CLs; and of the best mu, relative."""
+TOLERANCE = 1e-7
+"""Of a limit, in units of the square root of -2 ln CLs."""
+
+BEST_TOLERANCE = 1e-6
+"""Of the best mu, relative; -2 ln L there is right to the square of it."""
+
+FLAT = 1e-7
+"""A fall of -2 ln L per `Curves.scale` smaller than this counts as none."""
 
 LARGEST_MU = 1e9
 
@@ -58,8 +64,12 @@ class Curves(ABC):
     """A mu at which the signal starts to show; the search begins there. Infinite without."""
 
     @abstractmethod
-    def at(self, mu: Float[np.ndarray, "dataset kind"]) -> Heights:
-        """Evaluate, each data set at its own mu."""
+    def at(
+        self,
+        mu: Float[np.ndarray, "dataset kind"],
+        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
+    ) -> Heights:
+        """Evaluate, each data set at its own mu; what is not wanted may be anything."""
 
     @property
     @abstractmethod
@@ -80,9 +90,13 @@ class SumOfCurves(Curves):
         inverse = sum(part.scale**-2 for part in self.parts)
         self.scale = inverse**-0.5 if inverse > 0 else np.inf
 
-    def at(self, mu: Float[np.ndarray, "dataset kind"]) -> Heights:
+    def at(
+        self,
+        mu: Float[np.ndarray, "dataset kind"],
+        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
+    ) -> Heights:
         """The sum of all parts."""
-        found = [part.at(mu) for part in self.parts]
+        found = [part.at(mu, wanted) for part in self.parts]
         return Heights(
             np.sum([part.value for part in found], axis=0),
             np.sum([part.slope for part in found], axis=0),
@@ -143,7 +157,7 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
     """Zeros of the slopes, not below mu = 0: secant inside a bracket, all at once."""
     mu = np.zeros((2, 2))
     slope = curves.at(mu).slope
-    rising = slope >= 0
+    rising = slope * curves.scale >= -FLAT
     low, low_slope = mu.copy(), slope.copy()
     high, high_slope = np.full((2, 2), np.inf), np.full((2, 2), np.nan)
     mu = np.where(rising, 0.0, curves.scale)
@@ -151,7 +165,7 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
     for _ in range(MOST_STEPS):
         if done.all():
             break
-        slope = curves.at(mu).slope
+        slope = curves.at(mu, ~done).slope
         below = ~done & (slope < 0)
         above = ~done & (slope >= 0)
         low, low_slope = np.where(below, mu, low), np.where(below, slope, low_slope)
@@ -164,7 +178,7 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
             share = low_slope / (low_slope - high_slope)
             inner = low + np.where(np.isfinite(share), share, 0.5) * (high - low)
         following = np.where(bracketed, inner, np.minimum(4 * mu, LARGEST_MU))
-        tight = np.abs(following - mu) <= TOLERANCE * np.maximum(mu, curves.scale)
+        tight = np.abs(following - mu) <= BEST_TOLERANCE * np.maximum(mu, curves.scale)
         done |= (bracketed & tight) | (slope == 0) | (mu >= LARGEST_MU)
         mu = np.where(done, mu, following)
     return mu
@@ -186,8 +200,10 @@ def _limit(
     low, high = start.copy(), np.full(2, np.inf)
     mu = start + 2 * curves.scale
     done = np.zeros(2, dtype=bool)
+    heights = None
     for _ in range(MOST_STEPS):
-        heights = curves.at(np.stack([mu, mu], axis=1))
+        new = curves.at(np.stack([mu, mu], axis=1), np.stack([~done, ~done], axis=1))
+        heights = new if heights is None else _updated(heights, new, ~done)
         q, above = _statistics(mu, heights, mu_hat, best)
         log_value, by_q, by_asimov = (np.asarray(x) for x in _log_cls(q[:, 0], q[:, 1]))
         slope = np.where(above, heights.slope, 0.0)
@@ -205,7 +221,17 @@ def _limit(
         if done.all():
             break
         mu = np.where(done, mu, following)
+    assert heights is not None
     return np.where(mu >= LARGEST_MU, np.inf, mu), heights
+
+
+def _updated(old: Heights, new: Heights, rows: Bool[np.ndarray, " dataset"]) -> Heights:
+    """Heights with some data sets replaced."""
+    return Heights(
+        np.where(rows[:, None], new.value, old.value),
+        np.where(rows[:, None], new.slope, old.slope),
+        np.where(rows[:, None, None], new.gradient, old.gradient),
+    )
 
 
 def _gradient(
