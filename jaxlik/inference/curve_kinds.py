@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlik.errors import ConvergenceError
 from jaxlik.inference.curves import ASIMOV, DATA, EXPECTED, OBSERVED, Curves, Heights
 from jaxlik.inference.workspace_fits import certified
 from jaxlik.inference.workspace_limits import bounded_below
@@ -16,6 +17,9 @@ from jaxlik.statmodels.bank import StatModelBank
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.histfactory_signal import SignalInput, background_data, with_signal
 from jaxlik.typing import Array, Bool, Float, Int
+
+LARGEST_RESIDUAL = 1e-5
+"""Of the conditions of a simplified likelihood's optimum, in natural units."""
 
 
 class CountingCurves(Curves):
@@ -112,6 +116,7 @@ class BankCurves(Curves):
         width = four.bank.region_index.shape[1]
         self.signal = np.zeros(width)
         self.signal[: self.num_regions] = signal
+        self.signals = np.broadcast_to(self.signal, (4, width))
         weight = np.sum((self.signal / four.spread) ** 2)
         self.scale = float(weight**-0.5) if weight > 0 else np.inf
 
@@ -121,16 +126,29 @@ class BankCurves(Curves):
         wanted: Bool[np.ndarray, "dataset kind"] | None = None,
     ) -> Heights:
         """One profile of each data set."""
-        value, pulls = _bank_heights(self.four.bank, self.signal, mu.reshape(-1))
-        pulls = np.asarray(pulls)
+        value, pulls = self._heights(mu.reshape(-1))
         slope = 2 * pulls @ self.signal
         gradient = 2 * mu.reshape(-1, 1) * pulls[:, : self.num_regions]
         shape = (2, 2)
         return Heights(
-            np.asarray(value).reshape(shape),
+            value.reshape(shape),
             slope.reshape(shape),
             gradient.reshape(*shape, self.num_regions),
         )
+
+    def _heights(
+        self, mu: Float[np.ndarray, " four"]
+    ) -> tuple[Float[np.ndarray, " four"], Float[np.ndarray, "four region"]]:
+        """-2 ln L and 1 - n/lambda of all regions, each data set at its own mu."""
+        value, pulls, residual = _bank_heights(self.four.bank, self.signals, mu)
+        worst = float(np.max(residual))
+        if not worst <= LARGEST_RESIDUAL:
+            raise ConvergenceError(
+                f"profile of a simplified likelihood at mu = {mu}: conditions of the optimum "
+                f"violated by {worst:.1e}, wanted below {LARGEST_RESIDUAL:g}; scale the signal so "
+                "that mu is near one"
+            )
+        return np.asarray(value), np.asarray(pulls)
 
     @property
     def constants(self) -> Float[np.ndarray, " dataset"]:
@@ -140,10 +158,10 @@ class BankCurves(Curves):
 
 @jax.jit
 def _bank_heights(
-    bank: StatModelBank, signal: Float[Array, " region"], mu: Float[Array, " four"]
-) -> tuple[Float[Array, " four"], Float[Array, "four region"]]:
-    fit = bank.profile(jnp.ones(1), mu[:, None] * signal[None], rescue=True)
-    return fit.twice_nll[0], fit.pulls[0]
+    bank: StatModelBank, signals: Float[Array, "four region"], mu: Float[Array, " four"]
+) -> tuple[Float[Array, " four"], Float[Array, "four region"], Float[Array, " four"]]:
+    fit = bank.profile(jnp.ones(1), mu[:, None] * signals, rescue=True)
+    return fit.twice_nll[0], fit.pulls[0], fit.residual
 
 
 class WorkspaceCurves(Curves):

@@ -62,6 +62,8 @@ class Curves(ABC):
     num_regions: int
     scale: float
     """A mu at which the signal starts to show; the search begins there. Infinite without."""
+    highest_mu: Float[np.ndarray, "dataset kind"] = np.full((2, 2), np.inf)
+    """The best mu is looked for below it."""
 
     @abstractmethod
     def at(
@@ -145,7 +147,7 @@ def fit_curves(curves: Curves, *, level: float = 0.95) -> CurveFit:
         nothing = np.zeros((datasets, curves.num_regions))
         lowest = curves.at(np.zeros((datasets, 2))).value[:, DATA]
         return CurveFit(np.zeros(datasets), lowest, np.full(datasets, np.inf), nothing)
-    mu_hat = _minimum(curves)
+    mu_hat = np.minimum(_minimum(curves), curves.highest_mu)
     best = curves.at(mu_hat)
     limit, here = _limit(curves, mu_hat, best, level)
     return CurveFit(
@@ -251,7 +253,7 @@ def _gradient(
 
 def log_cls_at(curves: Curves, fit: CurveFit, mu: float) -> Float[np.ndarray, " dataset"]:
     """Ln CLs at one mu, observed and expected."""
-    mu_hat = _minimum(curves)
+    mu_hat = np.minimum(_minimum(curves), curves.highest_mu)
     best, here = curves.at(mu_hat), curves.at(np.full((2, 2), mu))
     q, _ = _statistics(np.full(2, mu), here, mu_hat, best)
     return np.asarray(_log_cls(jnp.asarray(q[:, 0]), jnp.asarray(q[:, 1]))[0])

@@ -19,13 +19,27 @@ from jaxlik.inference.curve_kinds import (
     FourfoldBank,
     WorkspaceCurves,
 )
-from jaxlik.inference.curves import DATA, EXPECTED, OBSERVED, CurveFit, Curves, fit_curves
+from jaxlik.inference.curves import (
+    DATA,
+    EXPECTED,
+    OBSERVED,
+    CurveFit,
+    Curves,
+    SumOfCurves,
+    fit_curves,
+)
 from jaxlik.statmodels.bank import make_banks
 from jaxlik.statmodels.build import build
 from jaxlik.statmodels.histfactory_signal import pack_signal
 from jaxlik.statmodels.packing import pack_workspace
 from jaxlik.statmodels.simplified import SimplifiedLikelihood
 from jaxlik.verdict.atlas import Atlas
+from jaxlik.verdict.compat import (
+    BoundedBankCurves,
+    BoxedCountingCurves,
+    BoxedFourfoldBank,
+    ObservedAsAsimov,
+)
 from jaxlik.verdict.predictions import COMBINED, EFFICIENCY_MAP, Prediction, Terms
 
 REGION, COVARIANCE, WORKSPACE = "region", "covariance", "workspace"
@@ -74,10 +88,19 @@ def nll_at(curves: Curves, mu: float, dataset: int = OBSERVED) -> float:
 
 
 class Likelihoods:
-    """Statistical models of all results of a snapshot, made when first asked for."""
+    """Statistical models of all results of a snapshot, made when first asked for.
 
-    def __init__(self, atlas: Atlas):
+    Args:
+        atlas: Maps and records.
+        compat: Depart from the exact result where SModelS does, `jaxlik.verdict.compat`.
+    """
+
+    def __init__(self, atlas: Atlas, *, compat: bool = False):
         self.atlas = atlas
+        self.compat = compat
+        self._counting = BoxedCountingCurves if compat else CountingCurves
+        self._bank = BoundedBankCurves if compat else BankCurves
+        self._four = BoxedFourfoldBank if compat else FourfoldBank
         self.number = {key: i for i, key in enumerate(atlas.regions)}
         self._covariance: dict[str, FourfoldBank] | None = None
         self._workspaces: dict[tuple[str, str], tuple] = {}
@@ -110,6 +133,16 @@ class Likelihoods:
                 found.append(voice)
         return found
 
+    def joint(self, voices: Sequence[Voice]) -> Curves:
+        """The product of some likelihoods, as a curve in a common mu."""
+        parts = [voice.curves for voice in voices]
+        if self.compat:
+            parts = [
+                curves if voice.kind == WORKSPACE else ObservedAsAsimov(curves)
+                for voice, curves in zip(voices, parts, strict=True)
+            ]
+        return SumOfCurves(parts)
+
     def _best_region(self, folder: str, regions: list[Prediction]) -> Voice | None:
         """The signal region of largest expected r."""
         known = [
@@ -122,7 +155,7 @@ class Likelihoods:
         best = max(known, key=lambda p: (np.nan_to_num(p.r_expected), p.cross_section))
         row = self.number[folder, best.region or ""]
         atlas = self.atlas
-        curves = CountingCurves(
+        curves = self._counting(
             best.signal,
             float(atlas.observed[row]),
             float(atlas.background[row]),
@@ -146,7 +179,7 @@ class Likelihoods:
         seen = {p.region: p for p in regions}
         members = tuple(seen.get(name) for name in result.covariance.region_ids)
         signal = np.array([p.signal if p else 0.0 for p in members])
-        curves = BankCurves(self._covariances()[folder], signal)
+        curves = self._bank(self._covariances()[folder], signal)  # type: ignore[reportArgumentType]
         fit = fit_curves(curves)
         return Voice(_combined(regions, fit), COVARIANCE, curves, fit, members)
 
@@ -182,7 +215,7 @@ class Likelihoods:
                     expected = model.with_observed(model.background)
                     constants = [float(one.nll_constant()) for one in (model, expected)]
                     folder = chosen[index].provenance.folder
-                    self._covariance[folder] = FourfoldBank(bank, row, np.array(constants))
+                    self._covariance[folder] = self._four(bank, row, np.array(constants))
         return self._covariance
 
     def _packed(self, record: WorkspaceRecord) -> tuple:

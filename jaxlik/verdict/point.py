@@ -8,7 +8,7 @@ import numpy as np
 from jaxlik.combination.overlap import Candidate, overlap_of
 from jaxlik.combination.selection import best_combination
 from jaxlik.critic import SENSITIVE_R
-from jaxlik.inference.curves import EXPECTED, OBSERVED, SumOfCurves, fit_curves
+from jaxlik.inference.curves import EXPECTED, OBSERVED, fit_curves
 from jaxlik.physics.spectrum import Spectrum
 from jaxlik.statmodels.truncated_gaussian import SIGMAS_OF_LIMIT
 from jaxlik.topologies.decompose import Rules
@@ -159,7 +159,7 @@ def _verdict(
             Line(line.prediction, line.voice, _gradient(atlas, differentiator, line))
             for line in lines
         ]
-    combination = _combination(atlas, lines, differentiator)
+    combination = _combination(atlas, likelihoods, lines, differentiator)
     return Verdict(sight, tuple(lines), combination)
 
 
@@ -189,7 +189,7 @@ def _limit_slope(
 
 
 def _combination(
-    atlas: Atlas, lines: list[Line], differentiator: Differentiator | None
+    atlas: Atlas, likelihoods: Likelihoods, lines: list[Line], differentiator: Differentiator | None
 ) -> Combination | None:
     """The combination of the lowest expected limit, limits taken as those of Gaussians."""
     speakers: list[tuple[int, Voice, float]] = []
@@ -208,7 +208,7 @@ def _combination(
     gains = np.array([gain for _, _, gain in speakers])
     chosen = np.flatnonzero(best_combination(overlap_of(candidates), gains, min_members=1))
     voices = [speakers[k][1] for k in chosen]
-    curves = SumOfCurves([voice.curves for voice in voices])
+    curves = likelihoods.joint(voices)
     fit = fit_curves(curves)
     lowest = 0.5 * float(fit.lowest[OBSERVED]) + float(curves.constants[OBSERVED])
     nll = (nll_at(curves, 0.0), nll_at(curves, 1.0), lowest)
