@@ -14,6 +14,7 @@ PROGRAM = "python -m jaxlik.fit"
 
 COMMANDS = {
     "build": "search for the model that describes all results best (the default)",
+    "point": "judge given models: r-values, likelihoods, derivatives",
     "sample": "sample the posterior over models",
     "workspace": "fit a HistFactory workspace (pyhf JSON): parameters, CLs, limits",
     "snapshot": "compile a database and list what is in it",

@@ -3,6 +3,7 @@
 import itertools
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,14 +85,7 @@ class FourfoldBank:
     """
 
     def __init__(self, bank: StatModelBank, model: int, constants: Float[np.ndarray, " dataset"]):
-        four = bank.take(jnp.full(4, model))
-        observed, background = four.models.observed, four.models.background
-        first = four.with_observed(
-            jnp.stack([observed[0], observed[0], background[0], background[0]])
-        )
-        fitted = first.with_asimov().models.observed
-        columns = jnp.stack([observed[0], fitted[1], background[0], fitted[3]])
-        self.bank = first.with_observed(columns).prepared()
+        self.bank = _fourfold(bank, jnp.asarray(model))
         self.num_regions = int(np.sum(np.asarray(bank.region_mask[model])))
         self.constants = constants
         mask = np.asarray(bank.region_mask[model])
@@ -100,6 +94,16 @@ class FourfoldBank:
             models.background[model]
         )
         self.spread = np.where(mask, np.sqrt(np.maximum(variance, 1.0)), np.inf)
+
+
+@eqx.filter_jit
+def _fourfold(bank: StatModelBank, model: Int[Array, ""]) -> StatModelBank:
+    """One model on observed data, their Asimov data, expected data, their Asimov data."""
+    four = bank.take(jnp.full(4, model))
+    observed, background = four.models.observed[0], four.models.background[0]
+    data = four.with_observed(jnp.stack([observed, observed, background, background]))
+    fitted = data.with_asimov().models.observed
+    return data.with_observed(jnp.stack([observed, fitted[1], background, fitted[3]])).prepared()
 
 
 class BankCurves(Curves):

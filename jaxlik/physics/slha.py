@@ -126,6 +126,19 @@ def write_slha(
         widths: GeV by PDG number; by default everything but the LBP is prompt.
         comment: First line.
     """
+    text = slha_text(space, point, cross_sections, widths=widths, comment=comment)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def slha_text(
+    space: ModelSpace,
+    point: ModelPoint,
+    cross_sections: np.ndarray | None = None,
+    *,
+    widths: dict[int, float] | None = None,
+    comment: str = "written by jaxlik",
+) -> str:
+    """The text of such a file; arguments as of `write_slha`."""
     masses, active = np.asarray(point.masses), np.asarray(point.active)
     lines = [f"# {comment}", "BLOCK MASS"]
     for pid, mass, on in zip(space.pdg_ids, masses, active, strict=True):
@@ -148,7 +161,7 @@ def write_slha(
                 lines.append(f"   {fraction / len(final_states):.12E} {len(state)} {products}")
     if cross_sections is not None:
         lines += _cross_section_lines(space, active, np.asarray(cross_sections))
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _cross_section_lines(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxlik.errors import ModelPointError
 from jaxlik.physics.particles import STANDARD_MODEL
 from jaxlik.physics.quantum_numbers import signed_label
 from jaxlik.physics.spectrum import PROMPT_WIDTH, STABLE_WIDTH, Spectrum
@@ -22,6 +23,9 @@ from jaxlik.topologies.kinds import (
     Look,
     standard_model_kind,
 )
+
+MOST_CASCADES = 2_000_000
+"""A model with more is not followed."""
 
 
 class Rules(NamedTuple):
@@ -102,6 +106,9 @@ def decompose(spectrum: Spectrum, rules: Rules, shapes: Shapes) -> Decomposition
         spectrum: The model.
         rules: Cuts and mass gaps.
         shapes: Trees seen so far in this session.
+
+    Raises:
+        ModelPointError: a particle decays into itself, or there are too many cascades.
     """
     kinds, number_of = _kinds(spectrum, rules.digits)
     forest = Forest(shapes, kinds)
@@ -181,11 +188,20 @@ class _Chains:
             entry = (number, decay.daughters, decay.branching_ratio)
             self.of_mother.setdefault(decay.mother, []).append(entry)
         self._found: dict[int, list[_Chain]] = {}
+        self._above: list[int] = []
+        self._count = 0
 
     def of(self, pid: int) -> list[_Chain]:
         """Decay chains of a signed particle, those too rare for any production left out."""
         if pid not in self._found:
+            if pid in self._above:
+                raise ModelPointError(
+                    f"{self.spectrum.name}: particle {pid} decays into itself, by way of "
+                    f"{self._above}; check its DECAY tables"
+                )
+            self._above.append(pid)
             self._found[pid] = self._follow(pid)
+            self._above.pop()
         return self._found[pid]
 
     def _follow(self, pid: int) -> list[_Chain]:
@@ -236,4 +252,10 @@ class _Chains:
             inner = tuple(pid for i in order for pid in combination[i].pids)
             decays = tuple(number for i in order for number in combination[i].decays)
             found.append((children, inner, decays, total))
+        self._count += len(found)
+        if self._count > MOST_CASCADES:
+            raise ModelPointError(
+                f"{self.spectrum.name}: more than {MOST_CASCADES} cascades above "
+                f"{self.minimum:g} fb; raise the minimum weight"
+            )
         return found

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxlik.database.records import Result
 from jaxlik.database.snapshot import HULLS_ONLY, Snapshot
+from jaxlik.database.surrogate_file import SurrogateFile
 from jaxlik.errors import DatabaseError
 from jaxlik.physics.spectrum import Spectrum
 from jaxlik.topologies.decompose import Decomposition, Rules, decompose
@@ -19,7 +20,9 @@ from jaxlik.topologies.matching import Matcher
 from jaxlik.topologies.places import Places, find_places
 from jaxlik.topologies.targets import TargetTable, build_targets
 from jaxlik.yields.build import load_reader, region_axis
+from jaxlik.yields.build_neural import check_networks
 from jaxlik.yields.placed import Values, read_maps
+from jaxlik.yields.placed_networks import NetworkReader, network_reader, read_networks
 from jaxlik.yields.reader import MapReader
 
 
@@ -47,19 +50,30 @@ class Atlas:
 
     Args:
         snapshot: A compiled database.
+        surrogate: Networks to take efficiencies from instead of its maps; maps without a
+            network, those with lifetimes, are left out.
 
     Raises:
-        DatabaseError: the snapshot holds no efficiencies.
+        DatabaseError: the snapshot holds no efficiencies and there are no networks, or the
+            networks are those of another database.
     """
 
-    def __init__(self, snapshot: Snapshot):
-        if snapshot.manifest.get(HULLS_ONLY):
+    def __init__(self, snapshot: Snapshot, surrogate: SurrogateFile | None = None):
+        if snapshot.manifest.get(HULLS_ONLY) and surrogate is None:
             raise DatabaseError(
                 f"{snapshot.path}: holds efficiency maps only as hulls; predictions of given "
-                "models need a full database"
+                "models need networks or a full database"
             )
         self.snapshot = snapshot
         self.headers = snapshot.maps
+        self.networks: NetworkReader | None = None
+        self.head_of_map = np.full(len(self.headers), -1, dtype=np.int64)
+        if surrogate is not None:
+            check_networks(surrogate, snapshot)
+            self.networks = network_reader(surrogate)
+            for index, header in enumerate(self.headers):
+                key = (header.folder, header.txname, str(header.region))
+                self.head_of_map[index] = surrogate.heads.get(key, -1)
         self.table: TargetTable = build_targets(self.headers, snapshot.results)
         self.reader: MapReader = load_reader(snapshot)
         self.offsets = np.array([header.start for header in self.headers], dtype=np.int64)
@@ -104,14 +118,13 @@ class Atlas:
         parts = [self._entries(places) for _, places in found]
         shifts = np.concatenate([[0], np.cumsum([len(places.target) for _, places in found])])
         targets = np.concatenate([places.target for _, places in found])
-        values = read_maps(
-            self.reader,
+        values = self._read(
             self.target_grids[targets],
             np.concatenate([places.flat for _, places in found]),
             np.concatenate(
                 [place + shift for (place, _), shift in zip(parts, shifts, strict=False)]
             ),
-            self.offsets[np.concatenate([index for _, index in parts])],
+            np.concatenate([index for _, index in parts]),
         )
         ends = np.cumsum([len(place) for place, _ in parts])
         sights = []
@@ -120,6 +133,21 @@ class Atlas:
             mine = Values(values.value[rows], values.slope[rows])
             sights.append(Sight(decomposition, places, place, index, mine))
         return sights
+
+    def _read(
+        self, grids: np.ndarray, flat: np.ndarray, place: np.ndarray, maps: np.ndarray
+    ) -> Values:
+        """Values of maps at places: efficiencies from networks, if there are any."""
+        if self.networks is None:
+            return read_maps(self.reader, grids, flat, place, self.offsets[maps])
+        value, slope = np.zeros(len(maps)), np.zeros((len(maps), flat.shape[1]))
+        learned = np.flatnonzero(self.head_of_map[maps] >= 0)
+        limits = np.flatnonzero(self.region_of_map[maps] < 0)
+        found = read_networks(self.networks, self.head_of_map[maps[learned]], flat[place[learned]])
+        value[learned], slope[learned] = found
+        found = read_maps(self.reader, grids, flat, place[limits], self.offsets[maps[limits]])
+        value[limits], slope[limits] = found
+        return Values(value, slope)
 
     def read(self, indices: Sequence[int], flat: np.ndarray) -> Values:
         """Values of some maps, each at its own coordinates."""

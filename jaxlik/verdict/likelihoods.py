@@ -7,6 +7,7 @@ workspaces the one with the lowest expected limit speaks.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from jaxlik.inference.curves import (
     SumOfCurves,
     fit_curves,
 )
-from jaxlik.statmodels.bank import make_banks
+from jaxlik.statmodels.bank import StatModelBank, make_banks
 from jaxlik.statmodels.build import build
 from jaxlik.statmodels.histfactory_signal import pack_signal
 from jaxlik.statmodels.packing import pack_workspace
@@ -102,7 +103,7 @@ class Likelihoods:
         self._bank = BoundedBankCurves if compat else BankCurves
         self._four = BoxedFourfoldBank if compat else FourfoldBank
         self.number = {key: i for i, key in enumerate(atlas.regions)}
-        self._covariance: dict[str, FourfoldBank] | None = None
+        self._known: dict[str, FourfoldBank] = {}
         self._workspaces: dict[tuple[str, str], tuple] = {}
         self.control = {
             (record.analysis_id, region["smodels"])
@@ -179,7 +180,7 @@ class Likelihoods:
         seen = {p.region: p for p in regions}
         members = tuple(seen.get(name) for name in result.covariance.region_ids)
         signal = np.array([p.signal if p else 0.0 for p in members])
-        curves = self._bank(self._covariances()[folder], signal)  # type: ignore[reportArgumentType]
+        curves = self._bank(self._simplified(folder), signal)  # type: ignore[reportArgumentType]
         fit = fit_curves(curves)
         return Voice(_combined(regions, fit), COVARIANCE, curves, fit, members)
 
@@ -201,22 +202,25 @@ class Likelihoods:
         _, name, curves, fit, members = min(found, key=lambda row: row[0])
         return Voice(_combined(regions, fit), WORKSPACE, curves, fit, members, name)
 
-    def _covariances(self) -> dict[str, FourfoldBank]:
-        """All simplified likelihoods, by folder."""
-        if self._covariance is None:
-            chosen = [
-                result for result in self.atlas.snapshot.results if result.covariance is not None
-            ]
-            models: list[SimplifiedLikelihood] = [build(r.covariance) for r in chosen]  # type: ignore[reportArgumentType]
-            self._covariance = {}
-            for bank in make_banks(models):
-                for row, index in enumerate(np.asarray(bank.model_index)):
-                    model = models[index]
-                    expected = model.with_observed(model.background)
-                    constants = [float(one.nll_constant()) for one in (model, expected)]
-                    folder = chosen[index].provenance.folder
-                    self._covariance[folder] = self._four(bank, row, np.array(constants))
-        return self._covariance
+    def _simplified(self, folder: str) -> FourfoldBank:
+        """The simplified likelihood of a result."""
+        if folder not in self._known:
+            bank, row, model = self._banks[folder]
+            expected = model.with_observed(model.background)
+            constants = np.array([float(one.nll_constant()) for one in (model, expected)])
+            self._known[folder] = self._four(bank, row, constants)
+        return self._known[folder]
+
+    @cached_property
+    def _banks(self) -> dict[str, tuple[StatModelBank, int, SimplifiedLikelihood]]:
+        """Bank, position in it, and likelihood of each result with a covariance."""
+        chosen = [result for result in self.atlas.snapshot.results if result.covariance is not None]
+        models: list[SimplifiedLikelihood] = [build(r.covariance) for r in chosen]  # type: ignore[reportArgumentType]
+        return {
+            chosen[index].provenance.folder: (bank, row, models[index])
+            for bank in make_banks(models)
+            for row, index in enumerate(np.asarray(bank.model_index))
+        }
 
     def _packed(self, record: WorkspaceRecord) -> tuple:
         key = (record.analysis_id, record.name)

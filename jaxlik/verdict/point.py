@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxlik.combination.overlap import Candidate, overlap_of
 from jaxlik.combination.selection import best_combination
 from jaxlik.critic import SENSITIVE_R
+from jaxlik.errors import ConvergenceError, JaxlikError, ModelPointError
 from jaxlik.inference.curves import EXPECTED, OBSERVED, fit_curves
 from jaxlik.physics.spectrum import Spectrum
 from jaxlik.statmodels.truncated_gaussian import SIGMAS_OF_LIMIT
@@ -104,49 +106,69 @@ class Verdict:
         return max([*sensitive, combined], default=0.0) > 1
 
 
+class Options(NamedTuple):
+    """What a verdict comprises.
+
+    Attributes:
+        combine: Use joint likelihoods of several regions where published.
+        gradients: Differentiate all r-values.
+        all_regions: List every signal region, not only the best or the joint result.
+    """
+
+    combine: bool = True
+    gradients: bool = True
+    all_regions: bool = False
+
+
 def judge(
     atlas: Atlas,
     likelihoods: Likelihoods,
     spectra: Sequence[Spectrum],
     rules: Rules,
-    *,
-    combine: bool = True,
-    gradients: bool = True,
-    all_regions: bool = False,
-) -> Iterator[Verdict]:
-    """Verdicts on some models; their maps are read together.
+    options: Options | None = None,
+) -> Iterator[Verdict | JaxlikError]:
+    """Verdicts on some models, whose maps are read together; one that fails is its error.
 
     Args:
         atlas: Maps of a database.
         likelihoods: Its statistical models.
         spectra: The models.
         rules: Of the decomposition.
-        combine: Use joint likelihoods of several regions where published.
-        gradients: Differentiate all r-values.
-        all_regions: List every signal region, not only the best or the joint result.
-
-    Raises:
-        ConvergenceError: a fit is not certified.
+        options: What to compute.
     """
-    sights = atlas.look(spectra, rules)
+    try:
+        sights = atlas.look(spectra, rules)
+    except ModelPointError as error:
+        if len(spectra) == 1:
+            yield error
+            return
+        for spectrum in spectra:
+            yield from judge(atlas, likelihoods, [spectrum], rules, options)
+        return
     for sight, predictions in zip(sights, predict(atlas, sights), strict=True):
-        yield _verdict(atlas, likelihoods, sight, predictions, combine, gradients, all_regions)
+        try:
+            yield verdict_on(atlas, likelihoods, sight, predictions, options or Options())
+        except ConvergenceError as error:
+            yield error
 
 
-def _verdict(
+def verdict_on(
     atlas: Atlas,
     likelihoods: Likelihoods,
     sight: Sight,
     predictions: list[Prediction],
-    combine: bool,
-    gradients: bool,
-    all_regions: bool,
+    options: Options,
 ) -> Verdict:
-    voices = likelihoods.voices(predictions, combine=combine)
-    differentiator = Differentiator(sight) if gradients else None
+    """The verdict, given what the maps say.
+
+    Raises:
+        ConvergenceError: a fit is not certified.
+    """
+    voices = likelihoods.voices(predictions, combine=options.combine)
+    differentiator = Differentiator(sight) if options.gradients else None
     lines = [Line(p) for p in predictions if p.kind == UPPER_LIMIT and p.upper_limit > 0]
     lines += [Line(voice.prediction, voice) for voice in voices]
-    if all_regions:
+    if options.all_regions:
         spoken = {(v.prediction.folder, v.prediction.region) for v in voices}
         lines += [
             Line(p)

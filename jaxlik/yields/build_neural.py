@@ -36,12 +36,7 @@ def build_neural_yields(
     Raises:
         DatabaseError: the networks were trained on another database, or lack a map.
     """
-    if surrogate.database_sha256 != snapshot.sha256:
-        raise DatabaseError(
-            f"{surrogate.path}: networks of database {surrogate.manifest['database_version']} "
-            f"({surrogate.database_sha256[:12]}), the snapshot is of {snapshot.version} "
-            f"({snapshot.sha256[:12]}); train networks on this database, or use exact yields"
-        )
+    check_networks(surrogate, snapshot)
     table = table or load_table(snapshot)
     headers = snapshot.maps
     learned = np.array([headers[i].quantity == "efficiency" for i in table.target_map])
@@ -70,11 +65,25 @@ def build_neural_yields(
         maps=maps,
         target_domain=jnp.asarray(domain, dtype=jnp.int32),
         entry_head=jnp.asarray(heads),
-        stack=_stack(surrogate),
+        stack=network_stack(surrogate),
         domains=Domains(*(jnp.asarray(arrays[f"domain.{n}"]) for n in Domains._fields)),
         heads=Heads(*(jnp.asarray(arrays[f"head.{n}"]) for n in names)),
         shift=jnp.zeros(len(arrays["head.scale"])),
     )
+
+
+def check_networks(surrogate: SurrogateFile, snapshot: Snapshot) -> None:
+    """Raise unless the networks were trained on the database of the snapshot.
+
+    Raises:
+        DatabaseError: they were trained on another one.
+    """
+    if surrogate.database_sha256 != snapshot.sha256:
+        raise DatabaseError(
+            f"{surrogate.path}: networks of database {surrogate.manifest['database_version']} "
+            f"({surrogate.database_sha256[:12]}), the snapshot is of {snapshot.version} "
+            f"({snapshot.sha256[:12]}); train networks on this database, or use exact yields"
+        )
 
 
 def _only(table: ChannelTable, wanted: np.ndarray) -> ChannelTable:
@@ -94,7 +103,7 @@ def _only(table: ChannelTable, wanted: np.ndarray) -> ChannelTable:
     )
 
 
-def _stack(surrogate: SurrogateFile) -> Stack:
+def network_stack(surrogate: SurrogateFile) -> Stack:
     """Networks as functions of in-plane coordinates, one set of inputs per domain."""
     arrays = surrogate.arrays
     domains = len(arrays["domain.centre"])

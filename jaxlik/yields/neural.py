@@ -145,19 +145,32 @@ class NeuralYields(eqx.Module):
         gate: Float[Array, " entry"],
         distance: Float[Array, " entry"],
     ) -> Float[Array, " entry"]:
-        """Efficiencies of maps, double precision.
+        """Efficiencies of maps, `learned_efficiencies`, moved by the shift of each map."""
+        return learned_efficiencies(self.heads, self.shift, head, hidden, gate, distance)
 
-        Args:
-            head: Number of each map.
-            hidden: Last hidden layer of its network.
-            gate: Of the hull.
-            distance: To the plane of the grid.
-        """
-        rows = self.heads
-        raw = jnp.sum(rows.weight[head] * hidden, axis=-1) + rows.bias[head]
-        scaled = jax.nn.softplus(raw).astype(gate.dtype)
-        band = 2.0 * rows.band[head] * jnp.sqrt(scaled + ROOT_OFFSET)
-        value = rows.scale[head] * (scaled + self.shift[head] * band)
-        log_reach = jnp.sum(rows.reach_weight[head] * hidden, axis=-1) + rows.reach_bias[head]
-        reach = jnp.exp(jnp.clip(log_reach, -5.0, 12.0)).astype(gate.dtype)
-        return value * gate * reach_gate(distance, reach)
+
+def learned_efficiencies(
+    rows: Heads,
+    shift: Float[Array, " head"],
+    head: Int[Array, " entry"],
+    hidden: Float[Array, "entry width"],
+    gate: Float[Array, " entry"],
+    distance: Float[Array, " entry"],
+) -> Float[Array, " entry"]:
+    """Efficiencies of maps, double precision.
+
+    Args:
+        rows: Last layers.
+        shift: Of each map, in half widths of its band.
+        head: Number of each map.
+        hidden: Last hidden layer of its network.
+        gate: Of the hull.
+        distance: To the plane of the grid.
+    """
+    raw = jnp.sum(rows.weight[head] * hidden, axis=-1) + rows.bias[head]
+    scaled = jax.nn.softplus(raw).astype(gate.dtype)
+    band = 2.0 * rows.band[head] * jnp.sqrt(scaled + ROOT_OFFSET)
+    value = rows.scale[head] * (scaled + shift[head] * band)
+    log_reach = jnp.sum(rows.reach_weight[head] * hidden, axis=-1) + rows.reach_bias[head]
+    reach = jnp.exp(jnp.clip(log_reach, -5.0, 12.0)).astype(gate.dtype)
+    return value * gate * reach_gate(distance, reach)

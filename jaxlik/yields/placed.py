@@ -50,15 +50,15 @@ def read_maps(
     count = len(entry_place)
     if not count:
         return Values(np.zeros(0), np.zeros((0, flat.shape[1])))
-    places, entries = _bucket(len(grid)), _bucket(count)
+    places, entries = bucket(len(grid)), bucket(count)
     live = jnp.arange(places) < len(grid)
     found = _read(
         reader,
-        _padded(grid, places),
-        _padded(flat, places),
+        padded(grid, places),
+        padded(flat, places),
         live,
-        _padded(entry_place, entries),
-        _padded(entry_offset, entries),
+        padded(entry_place, entries),
+        padded(entry_offset, entries),
         jnp.arange(entries) < count,
     )
     value, slope = np.array(found.value[:count]), np.asarray(found.slope[:count])
@@ -79,25 +79,27 @@ def _reliable(
 ) -> np.ndarray:
     """Values at points off the plane of their grid; 0 where the projection is too uncertain."""
     spots, place = np.unique(entry_place[doubtful], return_inverse=True)
-    places, entries = _bucket(len(spots)), _bucket(len(doubtful))
+    places, entries = bucket(len(spots)), bucket(len(doubtful))
     kept = _keep_reliable(
         reader,
-        _padded(value[doubtful], entries),
-        _padded(entry_offset[doubtful], entries),
-        _padded(place.reshape(-1), entries),
+        padded(value[doubtful], entries),
+        padded(entry_offset[doubtful], entries),
+        padded(place.reshape(-1), entries),
         jnp.arange(entries) < len(doubtful),
-        _padded(grid[spots], places),
-        _padded(np.asarray(found.rotated)[spots], places),
-        _padded(np.asarray(found.simplex)[spots], places),
+        padded(grid[spots], places),
+        padded(np.asarray(found.rotated)[spots], places),
+        padded(np.asarray(found.simplex)[spots], places),
     )
     return np.asarray(kept)[: len(doubtful)]
 
 
-def _bucket(count: int) -> int:
+def bucket(count: int) -> int:
+    """The power of two that holds so many."""
     return max(SMALLEST_BUCKET, 1 << (count - 1).bit_length())
 
 
-def _padded(values: np.ndarray, size: int) -> Array:
+def padded(values: np.ndarray, size: int) -> Array:
+    """Values followed by zeros."""
     missing = size - len(values)
     return jnp.asarray(
         np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
