@@ -1,6 +1,7 @@
 """What the terminal shows of a verdict."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxlik.fit.report import table
@@ -112,14 +113,15 @@ def _slopes(verdict: Verdict, spectrum: Spectrum, width: int) -> list[str]:
 def points_report(rows: Sequence[dict[str, Any]], width: int) -> str:
     """One line per model."""
     cells = []
-    for row in rows:
+    shown = short_names([row["model"] for row in rows])
+    for row, name in zip(rows, shown, strict=True):
         if row["status"] == "error":
-            cells.append([row["model"], "error", "", "", "", row["message"]])
+            cells.append([name, "error", "", "", "", row["message"].replace(row["model"], name)])
             continue
         combined = row["combination_r"]
         cells.append(
             [
-                row["model"],
+                name,
                 "EXCLUDED" if row["excluded"] else "allowed",
                 _number(row["r_max"]),
                 "-" if row["r_expected"] is None else _number(row["r_expected"]),
@@ -129,6 +131,14 @@ def points_report(rows: Sequence[dict[str, Any]], width: int) -> str:
         )
     header = ["model", "verdict", "r", "r exp", "r comb", "analysis of the largest r"]
     return table(header, cells, "<<>>>|", width)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the folder that all share."""
+    folders = {Path(name).parent for name in names}
+    if len(folders) != 1:
+        return list(names)
+    return [Path(name).name for name in names]
 
 
 def _number(value: float) -> str:

@@ -251,7 +251,7 @@ def _gradient(
     return np.where(known[:, None], -across / safe[:, None], 0.0)
 
 
-def log_cls_at(curves: Curves, fit: CurveFit, mu: float) -> Float[np.ndarray, " dataset"]:
+def log_cls_at(curves: Curves, mu: float) -> Float[np.ndarray, " dataset"]:
     """Ln CLs at one mu, observed and expected."""
     mu_hat = np.minimum(_minimum(curves), curves.highest_mu)
     best, here = curves.at(mu_hat), curves.at(np.full((2, 2), mu))

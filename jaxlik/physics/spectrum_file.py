@@ -88,7 +88,7 @@ def spectrum_from_text(
             "QNUMBERS blocks of the particles it has"
         )
     used = {pid: numbers[pid] for pid in masses}
-    decays, dropped = _known_decays(content.decays, masses, used)
+    decays, dropped = _known_decays(content.decays, masses, used, path)
     notes += dropped
     productions = _productions(sections, used, path, notes)
     spectrum = Spectrum(
@@ -213,7 +213,10 @@ def _numbers_of(text: str, path: Path) -> dict[int, QuantumNumbers]:
 
 
 def _known_decays(
-    decays: list[Decay], masses: dict[int, float], numbers: dict[int, QuantumNumbers]
+    decays: list[Decay],
+    masses: dict[int, float],
+    numbers: dict[int, QuantumNumbers],
+    path: Path,
 ) -> tuple[list[Decay], list[str]]:
     """Decays of the model's particles into known ones, and what was left out."""
     kept, lost = [], {}
@@ -230,7 +233,8 @@ def _known_decays(
     for pid, total in totals.items():
         if total > MAX_SUM:
             raise ModelPointError(
-                f"branching ratios of {numbers[pid].name} ({pid}) sum to {total:.4g}, more than 1"
+                f"{path}: branching ratios of {numbers[pid].name} ({pid}) sum to {total:.4g}, "
+                "more than 1"
             )
     notes = [
         f"decays of {numbers[mother].name} into unknown particles "
