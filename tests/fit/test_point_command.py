@@ -80,7 +80,8 @@ def test_many_models_one_of_them_bad(model, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert " bad.slha " in shown
     assert "EXCLUDED" in shown
-    rows = list(csv.DictReader(table.open()))
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(ROW)
     assert [Path(row["model"]).name for row in rows] == ["bad.slha", "gluino.slha", "winos.dict"]
     assert [row["status"] for row in rows] == ["error", "ok", "ok"]
