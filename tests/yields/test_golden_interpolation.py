@@ -59,41 +59,52 @@ def golden(reference, snapshot):
 
 
 BUCKET = 2048
-"""Points evaluated side by side, and room for those off the plane of their grid: all of them at once
-take twelve gigabytes."""
+"""Points evaluated side by side; all of them at once take twelve gigabytes."""
+
+
+def in_groups(function, reader, *columns):
+    """Apply a compiled function to groups of equal size; maps are an argument, no constants."""
+    number = len(columns[0])
+    groups = (np.arange(-(-number // BUCKET) * BUCKET) % number).reshape(-1, BUCKET)
+    parts = [
+        jax.tree.map(np.asarray, function(reader, *(jnp.asarray(c[group]) for c in columns)))
+        for group in groups
+    ]
+    return [np.concatenate(some)[:number] for some in zip(*parts, strict=True)]
 
 
 @pytest.fixture(scope="module")
 def ours(golden, yields):
     """Value, projected value and whether the point is off the plane."""
-    grid = jnp.asarray([h.grid for h in golden.header])
-    offset = jnp.asarray([h.start for h in golden.header])
+    grid = np.array([h.grid for h in golden.header])
+    offset = np.array([h.start for h in golden.header])
+    reader = yields.reader
 
     @jax.jit
-    def evaluate(grid, offset, flat):
-        grids = yields.grids
+    def evaluate(reader, grid, offset, flat):
+        grids = reader.grids
         rotated = jax.vmap(grids.rotate)(grid, flat)
         point = jax.vmap(grids.in_plane)(grid, rotated)
         off_plane = jax.vmap(grids.is_off_plane)(grid, rotated)
         simplex, inside = locate(grids, grid, point, jnp.ones(len(grid), bool), stragglers=BUCKET)
-        vertices, weights = yields.reader.vertices_at(grid, simplex, point)
-        value = yields.reader.values_of(offset, vertices, weights)
-        every = jnp.arange(len(grid))
-        kept, count = yields.reader.drop_unreliable(
-            value, offset, every, off_plane & inside, grid, rotated, simplex, BUCKET
-        )
-        kept = jnp.where(count <= BUCKET, kept, jnp.nan)
-        return kept, value, inside, off_plane, rotated
+        vertices, weights = reader.vertices_at(grid, simplex, point)
+        return reader.values_of(offset, vertices, weights), inside, off_plane, rotated, simplex
 
-    number = len(golden.header)
-    groups = (np.arange(-(-number // BUCKET) * BUCKET) % number).reshape(-1, BUCKET)
-    flat = jnp.asarray(golden.flat)
-    parts = [
-        jax.tree.map(np.asarray, evaluate(grid[group], offset[group], flat[group]))
-        for group in groups
-    ]
-    kept, value, inside, off_plane, rotated = (
-        np.concatenate(some)[:number] for some in zip(*parts, strict=True)
+    @jax.jit
+    def keep(reader, value, offset, grid, rotated, simplex):
+        every = jnp.arange(BUCKET)
+        doubtful = jnp.ones(BUCKET, bool)
+        return reader.drop_unreliable(
+            value, offset, every, doubtful, grid, rotated, simplex, BUCKET
+        )[:1]
+
+    value, inside, off_plane, rotated, simplex = in_groups(
+        evaluate, reader, grid, offset, golden.flat
+    )
+    kept = value.copy()
+    rows = np.flatnonzero(off_plane & inside)
+    (kept[rows],) = in_groups(
+        keep, reader, *(c[rows] for c in (value, offset, grid, rotated, simplex))
     )
     # A projected value of zero stays zero, whether it is reliable or not.
     reliable = ~off_plane | (kept != 0) | (value == 0)
