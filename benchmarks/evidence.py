@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,15 @@ def shares(target: Any, bits: np.ndarray) -> dict[str, float]:
     order = np.argsort(-counts, kind="stable")
     keys = [content_key(particles_of(space.pdg_ids, distinct[n])) for n in order]
     return dict(zip(keys, counts[order] / counts.sum(), strict=True))
+
+
+def likelihoods(target: Any, bits: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Ln L of many models; the target is an argument, so that its maps are no constants."""
+
+    def one(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return target.log_likelihood(*row)
+
+    return jax.lax.map(one, (bits, vectors), batch_size=WIDTH)
 
 
 def main() -> None:
@@ -66,9 +76,7 @@ def main() -> None:
         f"{len(found.temperatures)} levels, {time.perf_counter() - start:.0f} s with compilation"
     )
     other, places = prior_draws(target.space, target.widths, options.particles, options.seed + 1)
-    states = jax.jit(
-        lambda rows: jax.lax.map(lambda row: target.log_likelihood(*row), rows, batch_size=WIDTH)
-    )((jnp.asarray(other), jnp.asarray(places)))
+    states = eqx.filter_jit(likelihoods)(target, jnp.asarray(other), jnp.asarray(places))
     likelihood = np.exp(np.asarray(states))
     mean = likelihood.mean()
     error = likelihood.std() / mean / np.sqrt(len(likelihood))
