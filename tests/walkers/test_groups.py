@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 STATISTICAL = Path(__file__).parents[1] / "statistical"
 
 SCRIPT = """
@@ -53,5 +55,6 @@ def digest(devices):
     return found.stdout.split()[-1]
 
 
+@pytest.mark.slow
 def test_devices_change_nothing():
     assert digest(2) == digest(1)
