@@ -17,6 +17,10 @@ from jaxlik.precision import enable_x64
 PACKAGES = ("jaxlik", "jax", "jaxlib", "equinox", "numpy", "scipy", "smodels", "pyhf")
 
 
+SHORTEST_COMPILATION = 0.02
+"""Seconds; programs that compile faster are not kept."""
+
+
 def prepare(*, quiet: bool = False, verbose: bool = False) -> None:
     """Set up precision, the persistent compilation cache, and messages on standard error."""
     import jax
@@ -32,6 +36,8 @@ def prepare(*, quiet: bool = False, verbose: bool = False) -> None:
         logging.getLogger(__name__).warning("no compilation cache in %s: %s", folder, error)
     else:
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # Hundreds of small programs, each cheap to compile, make seconds together.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_COMPILATION)
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     handler = _BarHandler()
     handler.setLevel(level)

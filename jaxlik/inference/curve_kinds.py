@@ -191,8 +191,8 @@ class WorkspaceCurves(Curves):
         self.num_regions = len(signal)
         self.where, self.poi = where, poi
         self.signal = jnp.asarray(signal)
-        self.model = bounded_below(with_signal(model, where, self.signal), poi)
-        data = [self.model.data, background_data(self.model, where)]
+        self.model = _prepared(model, where, self.signal, poi)
+        data = [self.model.data, _background(self.model, where)]
         self.several_minima = True
         null = [self._fit(one, 0.0, self.model.init) for one in data]
         self.several_minima = bool(np.isfinite(min(float(p.fit.next_lowest) for p in null)))
@@ -208,7 +208,7 @@ class WorkspaceCurves(Curves):
         curvature = float(null[EXPECTED].fit.hessian[poi, poi])
         self.scale = curvature**-0.5 if np.any(signal > 0) and curvature > 0 else np.inf
         self._constants = np.array([
-            -float(self.model.log_density(place.fit.parameters, one)) - 0.5 * place.value
+            -float(_log_density(self.model, place.fit.parameters, one)) - 0.5 * place.value
             for one, place in zip(data, null, strict=True)
         ])  # fmt: skip
 
@@ -252,6 +252,21 @@ class WorkspaceCurves(Curves):
     def constants(self) -> Float[np.ndarray, " dataset"]:
         """With those of all constraints, as pyhf counts them."""
         return self._constants
+
+
+@jax.jit
+def _prepared(
+    model: HistFactory, where: SignalInput, signal: Float[Array, " region"], poi: Int[Array, ""]
+) -> HistFactory:
+    return bounded_below(with_signal(model, where, signal), poi)
+
+
+_background = jax.jit(background_data)
+
+
+@jax.jit
+def _log_density(model: HistFactory, parameters: Float[Array, " parameter"], data: Data) -> Array:
+    return model.log_density(parameters, data)
 
 
 class _Place(NamedTuple):
