@@ -25,9 +25,9 @@ from smodels.share.models.SMparticles import SMList  # noqa: E402
 def main(root: str, models: str, target: str) -> None:
     """Judge every file of a folder and write times and largest r-values."""
     database = Database(root)
-    every = database.getExpResults()
-    plain = [r for r in every if not hasattr(r.globalInfo, "jsonFiles")]
-    with_files = [r for r in every if hasattr(r.globalInfo, "jsonFiles")]
+    for result in database.getExpResults():
+        if hasattr(result.globalInfo, "jsonFiles"):
+            del result.globalInfo.jsonFiles
     ready = time.perf_counter() - started
     rows = []
     for path in sorted(Path(models).glob("*.slha")):
@@ -42,13 +42,10 @@ def main(root: str, models: str, target: str) -> None:
             minmassgap=5 * GeV,
             minmassgapISR=1 * GeV,
         )
-        ratios = []
-        for results, combined in ((plain, True), (with_files, False)):
-            database.expResultList = results
-            predictions = theoryPredictionsFor(
-                database, found, combinedResults=combined, useBestDataset=True
-            )
-            ratios += [prediction.getRValue() for prediction in predictions]
+        predictions = theoryPredictionsFor(
+            database, found, combinedResults=True, useBestDataset=True
+        )
+        ratios = [prediction.getRValue() for prediction in predictions]
         seconds = time.perf_counter() - begun
         numbers = [float(r) for r in ratios if r is not None]
         rows.append({"name": path.name, "seconds": seconds, "r": sorted(numbers)})

@@ -5,7 +5,7 @@ minimum weight are dropped, those that look alike are added up, compressed copie
 to the list and remember what they were made from.
 """
 
-import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -192,7 +192,7 @@ class _Chains:
         self._count = 0
 
     def of(self, pid: int) -> list[_Chain]:
-        """Decay chains of a signed particle, those too rare for any production left out."""
+        """Decay chains of a signed particle, the likely first; those too rare are left out."""
         if pid not in self._found:
             if pid in self._above:
                 raise ModelPointError(
@@ -200,7 +200,8 @@ class _Chains:
                     f"{self._above}; check its DECAY tables"
                 )
             self._above.append(pid)
-            self._found[pid] = self._follow(pid)
+            chains = self._follow(pid)
+            self._found[pid] = sorted(chains, key=lambda chain: -chain.branching)
             self._above.pop()
         return self._found[pid]
 
@@ -240,22 +241,42 @@ class _Chains:
     ) -> list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], float]]:
         """All combinations of chains of several particles: nodes, pids, decays, branching."""
         found = []
-        for combination in itertools.product(*(self.of(pid) for pid in pids)):
-            total = branching
-            for chain in combination:
-                total *= chain.branching
-            if total < smallest:
-                continue
+        for combination, total in self._combinations(pids, branching, smallest):
             nodes = [chain.node for chain in combination]
             order = self.forest.order(nodes)
             children = tuple(nodes[i] for i in order)
             inner = tuple(pid for i in order for pid in combination[i].pids)
             decays = tuple(number for i in order for number in combination[i].decays)
             found.append((children, inner, decays, total))
-        self._count += len(found)
-        if self._count > MOST_CASCADES:
-            raise ModelPointError(
-                f"{self.spectrum.name}: more than {MOST_CASCADES} cascades above "
-                f"{self.minimum:g} fb; raise the minimum weight"
-            )
         return found
+
+    def _combinations(
+        self, pids: tuple[int, ...], branching: float, smallest: float
+    ) -> Iterator[tuple[tuple[_Chain, ...], float]]:
+        """Combinations whose branching ratio reaches the smallest; none beyond it is tried."""
+        options = [self.of(pid) for pid in pids]
+        most = [1.0]
+        for chains in reversed(options):
+            most.insert(0, most[0] * (chains[0].branching if chains else 0.0))
+
+        def extended(
+            chosen: tuple[_Chain, ...], total: float
+        ) -> Iterator[tuple[tuple[_Chain, ...], float]]:
+            position = len(chosen)
+            if position == len(options):
+                self._count += 1
+                if self._count > MOST_CASCADES:
+                    raise ModelPointError(
+                        f"{self.spectrum.name}: more than {MOST_CASCADES} cascades above "
+                        f"{self.minimum:g} fb; raise the minimum weight"
+                    )
+                yield chosen, total
+                return
+            for chain in options[position]:
+                so_far = total * chain.branching
+                # Chains are in order: the rest is smaller still.
+                if so_far * most[position + 1] < smallest:
+                    break
+                yield from extended((*chosen, chain), so_far)
+
+        yield from extended((), branching)
