@@ -7,7 +7,7 @@ that coordinates of maps refer to; SModelS numbers the nodes of brackets branch 
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from jaxlik.database.regions import bracket_terms
 from jaxlik.errors import DatabaseError
@@ -35,7 +35,7 @@ class PublishedNode:
     any_number: bool = False
     anything: bool = False
 
-    @property
+    @cached_property
     def shape(self) -> int:
         """Canonical name, 0 where inclusive parts leave it open (SModelS)."""
         if self.any_number or self.anything:
