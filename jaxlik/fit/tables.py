@@ -44,7 +44,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         if path.suffix == ".parquet":
             parquet = _parquet(path)
             columns = {name: [row[name] for row in rows] for name in names}
-            parquet.write_table(parquet.lib.Table.from_pydict(columns), path)
+            parquet.write_table(import_module("pyarrow").Table.from_pydict(columns), path)
             return
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)

@@ -8,6 +8,7 @@ import pytest
 
 from jaxlik.fit.__main__ import main
 from jaxlik.fit.point_document import ROW
+from jaxlik.fit.tables import read_table, write_table
 
 DATABASE = str(Path(__file__).resolve().parents[1] / "data" / "thinned.npz")
 
@@ -107,6 +108,18 @@ def test_a_table_changes_a_template(model, tmp_path):
     assert there["r_max"] == pytest.approx(here["r_max"] / 4, rel=1e-9)
     assert less["r_max"] == pytest.approx(here["r_max"] / 2, rel=1e-9)
     assert "wanted a number" in wrong["error"]
+
+
+def test_tables_as_parquet(model, tmp_path):
+    table, target = tmp_path / "scan.parquet", tmp_path / "rows.parquet"
+    write_table(
+        table, [{"name": "a", "mass:1000021": 1500.0}, {"name": "b", "mass:1000021": 1.6e3}]
+    )
+    assert run(table, "--template", model, "--output", target, "--no-gradients") == 0
+    names, rows = read_table(target)
+    assert names == list(ROW)
+    assert [row["model"] for row in rows] == ["a", "b"]
+    assert rows[0]["r_max"] != rows[1]["r_max"]
 
 
 @pytest.mark.parametrize(
