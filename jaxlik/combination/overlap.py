@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -160,8 +161,7 @@ def read_combinability(path: str | Path | None = None) -> Combinability:
         DatabaseError: If the file is missing or malformed; names file and field.
     """
     if path is None:
-        source = resources.files("jaxlik") / "data" / "combinability.json"
-        return _parse(source.read_text(encoding="utf-8"), str(source))
+        return _embedded_table()
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -170,6 +170,12 @@ def read_combinability(path: str | Path | None = None) -> Combinability:
             "{analysis: [compatible analyses]}."
         ) from error
     return _parse(text, str(path))
+
+
+@cache
+def _embedded_table() -> Combinability:
+    source = resources.files("jaxlik") / "data" / "combinability.json"
+    return _parse(source.read_text(encoding="utf-8"), str(source))
 
 
 def embed_combinability(source_path: str | Path, target_path: str | Path) -> None:

@@ -136,7 +136,7 @@ def _prediction(line: Line, atlas: Atlas, spectrum: Spectrum) -> dict[str, Any]:
         found |= {
             "nll": both[0],
             "nll_expected": both[1],
-            "mu_hat": finite(float(voice.fit.mu_hat[OBSERVED])),
+            "mu_hat": finite(float(voice.best[0][OBSERVED])),
             "statistics": voice.workspace or voice.kind,
         }
     return found

@@ -44,7 +44,7 @@ def _predictions(lines: Sequence[Line], atlas: Atlas, width: int) -> str:
     for line in lines[:MOST_LINES]:
         p = line.prediction
         provenance = atlas.results[p.folder].provenance
-        mu_hat = "-" if line.voice is None else f"{line.voice.fit.mu_hat[0]:.3g}"
+        mu_hat = "-" if line.voice is None else f"{line.voice.best[0][0]:.3g}"
         rows.append(
             [
                 provenance.analysis,

@@ -7,13 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import gammaln, xlogy
 
 from jaxlik.errors import ConvergenceError
 from jaxlik.inference.curves import ASIMOV, DATA, EXPECTED, OBSERVED, Curves, Heights
 from jaxlik.inference.workspace_fits import certified
 from jaxlik.inference.workspace_limits import bounded_below
 from jaxlik.inference.workspace_profile import WorkspaceFit, asimov_data, fit_from
-from jaxlik.statmodels import poisson
 from jaxlik.statmodels.bank import StatModelBank
 from jaxlik.statmodels.histfactory import Data, HistFactory
 from jaxlik.statmodels.histfactory_signal import SignalInput, background_data, with_signal
@@ -24,7 +24,7 @@ LARGEST_RESIDUAL = 1e-5
 
 
 class CountingCurves(Curves):
-    """One signal region.
+    """One signal region, in closed form (`jaxlik.statmodels.poisson`, here on the host).
 
     Args:
         signal: Events at mu = 1.
@@ -36,43 +36,54 @@ class CountingCurves(Curves):
     num_regions = 1
 
     def __init__(self, signal: float, observed: float, background: float, background_error: float):
-        self.signal = signal
-        self.background, self.background_error = background, background_error
+        self.signal, self.background = signal, background
+        self.variance = background_error**2
         data = np.array([observed, background])
-        asimov = np.asarray(poisson.asimov_observed(data, background, background_error))
-        self.counts = np.stack([data, asimov], axis=1)
-        spread = np.sqrt(max(background, 1.0) + background_error**2)
+        self.counts = np.stack([data, data], axis=1)
+        self.counts[:, ASIMOV] = (background + self._shift(np.zeros((2, 2))))[:, DATA]
+        spread = np.sqrt(max(background, 1.0) + self.variance)
         self.scale = float(spread / signal) if signal > 0 else np.inf
+
+    def _shift(self, mu: Float[np.ndarray, "dataset kind"]) -> Float[np.ndarray, "dataset kind"]:
+        """The best shift of the background: the larger root of the rate, without cancellation."""
+        mean, counts, variance = mu * self.signal + self.background, self.counts, self.variance
+        half = 0.5 * (mean - variance)
+        root = np.sqrt(half**2 + variance * counts)
+        low = half < 0
+        rate = np.where(low, variance * counts / np.where(low, root - half, 1.0), half + root)
+        return rate - mean
 
     def at(
         self,
         mu: Float[np.ndarray, "dataset kind"],
         wanted: Bool[np.ndarray, "dataset kind"] | None = None,
     ) -> Heights:
-        """In closed form."""
-        value, slope = _counting(
-            mu, self.signal, self.counts, self.background, self.background_error
-        )
+        """Deviance, and the excess 1 - n/lambda that all slopes are made of."""
+        counts, variance = self.counts, self.variance
+        shift = self._shift(mu)
+        rate = np.maximum(mu * self.signal + self.background + shift, 0.0)
+        full = (rate > 0) & (counts > 0)
+        ratio = np.where(full, counts, 1.0) / np.where(full, rate, 1.0)
+        constraint = shift**2 / variance if variance > 0 else 0.0
+        value = 2 * (rate - counts + counts * np.log(ratio)) + constraint
+        # At a rate of zero the nuisance, which cannot move, pulls instead.
+        wall = -shift / variance if variance > 0 else 1.0
+        excess = np.where(full, 1 - ratio, np.where(rate > 0, 1.0, wall))
+        return Heights(value, 2 * self.signal * excess, (2 * mu * excess)[:, :, None])
+
+    def best(self) -> tuple[Float[np.ndarray, " dataset"], Float[np.ndarray, " dataset"]]:
+        """(n - b)/s, not below zero."""
+        data = self.counts[:, DATA]
         safe = self.signal if self.signal > 0 else 1.0
-        gradient = mu * np.asarray(slope) / safe
-        return Heights(np.asarray(value), np.asarray(slope), gradient[:, :, None])
+        mu_hat = np.maximum(data - self.background, 0.0) / safe if self.signal > 0 else 0 * data
+        return mu_hat, self.at(np.stack([mu_hat, mu_hat], axis=1)).value[:, DATA]
 
     @property
     def constants(self) -> Float[np.ndarray, " dataset"]:
-        """`poisson.nll_constant` of both data."""
-        return np.asarray(poisson.nll_constant(self.counts[:, DATA], self.background_error))
-
-
-@jax.jit
-def _counting(
-    mu: Float[Array, "dataset kind"],
-    signal: Float[Array, ""],
-    counts: Float[Array, "dataset kind"],
-    background: Float[Array, ""],
-    background_error: Float[Array, ""],
-) -> tuple[Float[Array, "dataset kind"], Float[Array, "dataset kind"]]:
-    arguments = (mu, signal, counts, background, background_error)
-    return poisson.profiled_twice_nll(*arguments), poisson.profiled_slope(*arguments)
+        """Those of the Poisson and of the Gaussian, as `poisson.nll_constant`."""
+        counts = self.counts[:, DATA]
+        poisson = gammaln(counts + 1) + counts - xlogy(counts, counts)
+        return poisson + (0.5 * np.log(2 * np.pi * self.variance) if self.variance > 0 else 0.0)
 
 
 class FourfoldBank:

@@ -73,6 +73,11 @@ class Curves(ABC):
     ) -> Heights:
         """Evaluate, each data set at its own mu; what is not wanted may be anything."""
 
+    def best(self) -> tuple[Float[np.ndarray, " dataset"], Float[np.ndarray, " dataset"]]:
+        """Best mu of both data sets, not below zero, and -2 ln L there."""
+        fit = fit_curves(self)
+        return fit.mu_hat, fit.lowest
+
     @property
     @abstractmethod
     def constants(self) -> Float[np.ndarray, " dataset"]:

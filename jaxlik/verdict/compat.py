@@ -24,39 +24,13 @@ WIDENER = 3.0
 
 SMALLEST_EDGE = 1e-5
 
-SMALLEST_RATE = 1e-30
-
 
 class BoxedCountingCurves(CountingCurves):
     """One signal region; |theta| is at most ten times the observed events."""
 
-    def __init__(self, signal: float, observed: float, background: float, background_error: float):
-        super().__init__(signal, observed, background, background_error)
-        shift = self._shift(np.zeros((2, 2)), self.counts[:, [DATA, DATA]])
-        self.counts[:, ASIMOV] = background + shift[:, DATA]
-
-    def _shift(self, mu: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def _shift(self, mu: Float[np.ndarray, "dataset kind"]) -> Float[np.ndarray, "dataset kind"]:
         """The best theta in its box: -2 ln L is convex in it."""
-        mean, variance = mu * self.signal + self.background, self.background_error**2
-        half = 0.5 * (mean + variance)
-        rate = mean - half + np.sqrt(np.maximum((half - mean) ** 2 + variance * counts, 0.0))
-        return np.clip(rate - mean, -BOX * counts, BOX * counts)
-
-    def at(
-        self,
-        mu: Float[np.ndarray, "dataset kind"],
-        wanted: Bool[np.ndarray, "dataset kind"] | None = None,
-    ) -> Heights:
-        """In closed form."""
-        counts, variance = self.counts, self.background_error**2
-        shift = self._shift(mu, counts)
-        rate = np.maximum(mu * self.signal + self.background + shift, SMALLEST_RATE)
-        safe = np.where(counts > 0, counts, 1.0)
-        logs = np.where(counts > 0, counts * np.log(safe / rate), 0.0)
-        constraint = shift**2 / variance if variance > 0 else 0.0
-        value = 2 * (rate - counts + logs) + constraint
-        by_rate = 2 * (1 - counts / rate)
-        return Heights(value, by_rate * self.signal, (by_rate * mu)[:, :, None])
+        return np.clip(super()._shift(mu), -BOX * self.counts, BOX * self.counts)
 
 
 class BoxedFourfoldBank(FourfoldBank):

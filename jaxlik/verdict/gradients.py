@@ -21,6 +21,9 @@ from jaxlik.topologies.decompose import Decomposition
 from jaxlik.verdict.atlas import Sight
 from jaxlik.verdict.predictions import Prediction
 
+LARGEST_DENSE = 2_000_000
+"""Entries of a matrix that is kept dense."""
+
 
 class Gradient(NamedTuple):
     """Derivatives of one number.
@@ -37,7 +40,7 @@ class Gradient(NamedTuple):
 
 
 class _Weights(NamedTuple):
-    """Derivatives of the weights of all topologies, ``(topology, energy) parameter``.
+    """Derivatives of the weights of all topologies, ``parameter (topology, energy)``.
 
     Attributes:
         row: First row of each topology; the second is that of 13 TeV.
@@ -48,8 +51,8 @@ class _Weights(NamedTuple):
     """
 
     row: dict[int, int]
-    signal_strength: sparse.csr_matrix
-    branching_ratio: sparse.csr_matrix
+    signal_strength: np.ndarray | sparse.csr_matrix
+    branching_ratio: np.ndarray | sparse.csr_matrix
     owners: dict[tuple[int, int], list[tuple[int, float, float]]]
 
 
@@ -65,23 +68,23 @@ class Differentiator:
         self.spectrum = sight.decomposition.spectrum
         self.weights = _weights(sight.decomposition)
         self.by_mass = reference_slopes(self.spectrum)
+        rows = self.weights.row
+        self.row_of_place = np.array([rows[root] for root in sight.places.topology.tolist()])
         size = len(self.spectrum.masses) + len(self.spectrum.decays)
         self.nothing = np.zeros(size + len(self.spectrum.productions))
 
     def cross_section(self, terms_weight: np.ndarray, prediction: Prediction) -> np.ndarray:
         """Derivatives of a weighted sum of the terms of a prediction, all parameters in a row."""
-        places = self.sight.places
         terms = prediction.terms
-        rows = [self.weights.row[int(places.topology[p])] + terms.energy for p in terms.place]
-        size = self.weights.signal_strength.shape[0]  # type: ignore[reportOptionalSubscript]
-        along = np.zeros(size)
-        np.add.at(along, rows, terms_weight * terms.coefficient)
-        strengths = self.weights.signal_strength.T @ along
-        ratios = self.weights.branching_ratio.T @ along
+        rows = self.row_of_place[terms.place] + terms.energy
+        size = 2 * len(self.weights.row)
+        along = np.bincount(rows, terms_weight * terms.coefficient, minlength=size)
+        strengths = self.weights.signal_strength @ along
+        ratios = self.weights.branching_ratio @ along
         masses: dict[int, float] = {}
         slopes = terms_weight[:, None] * terms.slope
-        for place, slope in zip(terms.place, slopes, strict=True):
-            self._add_coordinates(masses, int(place), slope, terms.energy)
+        for row in np.flatnonzero(slopes.any(axis=1)).tolist():
+            self._add_coordinates(masses, int(terms.place[row]), slopes[row], terms.energy)
         return self._row(masses, ratios, strengths, terms.energy)
 
     def _add_coordinates(
@@ -114,7 +117,7 @@ class Differentiator:
         whole = mean.weight.sum()
         centre = mean.weight @ places.flat[mean.place] / whole
         masses: dict[int, float] = {}
-        size = self.weights.signal_strength.shape[0]  # type: ignore[reportOptionalSubscript]
+        size = 2 * len(self.weights.row)
         along = np.zeros(size)
         for place, weight in zip(mean.place.tolist(), mean.weight, strict=True):
             root = int(places.topology[place])
@@ -124,8 +127,8 @@ class Differentiator:
             along[self.weights.row[root] + energy] += (
                 (places.flat[place] - centre) @ mean.slope / whole
             )
-        strengths = self.weights.signal_strength.T @ along
-        ratios = self.weights.branching_ratio.T @ along
+        strengths = self.weights.signal_strength @ along
+        ratios = self.weights.branching_ratio @ along
         return self._row(masses, ratios, strengths, energy)
 
     def r(self, prediction: Prediction) -> Gradient:
@@ -189,7 +192,15 @@ def _weights(decomposition: Decomposition) -> _Weights:
     )
 
 
-def _matrix(entries: dict[tuple[int, int], float], shape: tuple[int, int]) -> sparse.csr_matrix:
+def _matrix(
+    entries: dict[tuple[int, int], float], shape: tuple[int, int]
+) -> np.ndarray | sparse.csr_matrix:
+    """Transposed; dense unless it is large, as products with small sparse matrices are slow."""
     rows = [key[0] for key in entries]
     columns = [key[1] for key in entries]
-    return sparse.csr_matrix((list(entries.values()), (rows, columns)), shape=shape)
+    values = list(entries.values())
+    if shape[0] * shape[1] > LARGEST_DENSE:
+        return sparse.csr_matrix((values, (columns, rows)), shape=shape[::-1])
+    found = np.zeros(shape[::-1])
+    found[columns, rows] = values
+    return found

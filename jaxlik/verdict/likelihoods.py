@@ -34,6 +34,7 @@ from jaxlik.statmodels.build import build
 from jaxlik.statmodels.histfactory_signal import pack_signal
 from jaxlik.statmodels.packing import pack_workspace
 from jaxlik.statmodels.simplified import SimplifiedLikelihood
+from jaxlik.statmodels.truncated_gaussian import SIGMAS_OF_LIMIT
 from jaxlik.verdict.atlas import Atlas
 from jaxlik.verdict.compat import (
     BoundedBankCurves,
@@ -54,7 +55,6 @@ class Voice:
         prediction: Its region of largest expected r, or all regions combined.
         kind: ``region``, ``covariance`` or ``workspace``.
         curves: Its likelihood.
-        fit: Best mu and limits on mu.
         members: Predictions of the regions on the axis of the curves; ``None`` where a region
             does not see the model.
         workspace: File of the workspace, if one speaks.
@@ -63,9 +63,28 @@ class Voice:
     prediction: Prediction
     kind: str
     curves: Curves
-    fit: CurveFit
     members: tuple[Prediction | None, ...]
     workspace: str = ""
+
+    @cached_property
+    def fit(self) -> CurveFit:
+        """Best mu and limits on mu."""
+        return fit_curves(self.curves)
+
+    @cached_property
+    def best(self) -> tuple[np.ndarray, np.ndarray]:
+        """Best mu, not below zero, and -2 ln L there, observed and expected."""
+        if self.kind == REGION:
+            return self.curves.best()
+        return self.fit.mu_hat, self.fit.lowest
+
+    @property
+    def sensitivity(self) -> float:
+        """Expected -2 ln[L(1)/L(0)]; of joint results from their expected limit."""
+        if self.kind == REGION:
+            one, zero = (self.curves.at(np.full((2, 2), mu)).value for mu in (1.0, 0.0))
+            return float(one[EXPECTED, DATA] - zero[EXPECTED, DATA])
+        return (SIGMAS_OF_LIMIT / float(self.fit.limit[EXPECTED])) ** 2
 
     def nll(self, mu: float, dataset: int = OBSERVED) -> float:
         """-ln L at one mu with all constants."""
@@ -73,7 +92,7 @@ class Voice:
 
     def nll_min(self, dataset: int = OBSERVED) -> float:
         """-ln L at the best mu with all constants."""
-        return 0.5 * float(self.fit.lowest[dataset]) + float(self.curves.constants[dataset])
+        return 0.5 * float(self.best[1][dataset]) + float(self.curves.constants[dataset])
 
 
 def nll_at(curves: Curves, mu: float, dataset: int = OBSERVED) -> float:
@@ -162,7 +181,7 @@ class Likelihoods:
             float(atlas.background[row]),
             float(atlas.background_error[row]),
         )
-        return Voice(best, REGION, curves, fit_curves(curves), (best,))
+        return Voice(best, REGION, curves, (best,))
 
     def _joint(self, folder: str, regions: list[Prediction]) -> Voice | None:
         result = self.atlas.results[folder]
@@ -181,8 +200,7 @@ class Likelihoods:
         members = tuple(seen.get(name) for name in result.covariance.region_ids)
         signal = np.array([p.signal if p else 0.0 for p in members])
         curves = self._bank(self._simplified(folder), signal)  # type: ignore[reportArgumentType]
-        fit = fit_curves(curves)
-        return Voice(_combined(regions, fit), COVARIANCE, curves, fit, members)
+        return _joint_voice(regions, COVARIANCE, curves, fit_curves(curves), members)
 
     def _by_workspace(self, result: Result, regions: list[Prediction]) -> Voice | None:
         folder = result.provenance.folder
@@ -200,7 +218,7 @@ class Likelihoods:
         if not found:
             return None
         _, name, curves, fit, members = min(found, key=lambda row: row[0])
-        return Voice(_combined(regions, fit), WORKSPACE, curves, fit, members, name)
+        return _joint_voice(regions, WORKSPACE, curves, fit, members, name)
 
     def _simplified(self, folder: str) -> FourfoldBank:
         """The simplified likelihood of a result."""
@@ -230,6 +248,20 @@ class Likelihoods:
             packed = pack_signal(where, model)
             self._workspaces[key] = (model, packed, flat.poi, where.region_ids)
         return self._workspaces[key]
+
+
+def _joint_voice(
+    regions: list[Prediction],
+    kind: str,
+    curves: Curves,
+    fit: CurveFit,
+    members: tuple[Prediction | None, ...],
+    workspace: str = "",
+) -> Voice:
+    """A voice whose fit is known."""
+    voice = Voice(_combined(regions, fit), kind, curves, members, workspace)
+    voice.__dict__["fit"] = fit
+    return voice
 
 
 def _combined(regions: list[Prediction], fit: CurveFit) -> Prediction:

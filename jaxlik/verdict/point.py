@@ -12,7 +12,6 @@ from jaxlik.critic import SENSITIVE_R
 from jaxlik.errors import ConvergenceError, JaxlikError, ModelPointError
 from jaxlik.inference.curves import EXPECTED, OBSERVED, fit_curves
 from jaxlik.physics.spectrum import Spectrum
-from jaxlik.statmodels.truncated_gaussian import SIGMAS_OF_LIMIT
 from jaxlik.topologies.decompose import Rules
 from jaxlik.verdict.atlas import Atlas, Sight
 from jaxlik.verdict.gradients import Differentiator, Gradient
@@ -20,8 +19,7 @@ from jaxlik.verdict.likelihoods import REGION, Likelihoods, Voice, nll_at
 from jaxlik.verdict.predictions import UPPER_LIMIT, Prediction, predict
 
 MIN_SENSITIVITY = 0.25
-"""Expected -2 ln[L(1)/L(0)] that a result needs to enter a combination; from its expected
-limit, (1.96/limit)^2."""
+"""Expected -2 ln[L(1)/L(0)] that a result needs to enter a combination."""
 
 
 @dataclass(frozen=True)
@@ -213,12 +211,12 @@ def _limit_slope(
 def _combination(
     atlas: Atlas, likelihoods: Likelihoods, lines: list[Line], differentiator: Differentiator | None
 ) -> Combination | None:
-    """The combination of the lowest expected limit, limits taken as those of Gaussians."""
+    """The combination with the largest sum of expected sensitivities."""
     speakers: list[tuple[int, Voice, float]] = []
     for position, line in enumerate(lines):
         if line.voice is None:
             continue
-        gain = (SIGMAS_OF_LIMIT / float(line.voice.fit.limit[EXPECTED])) ** 2
+        gain = line.voice.sensitivity
         if gain >= MIN_SENSITIVITY:
             speakers.append((position, line.voice, gain))
     if not speakers:
