@@ -161,7 +161,7 @@ def fit_curves(curves: Curves, *, level: float = 0.95) -> CurveFit:
 
 
 def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
-    """Zeros of the slopes, not below mu = 0: secant inside a bracket, all at once."""
+    """Zeros of the slopes, not below mu = 0: regula falsi, all data sets at once."""
     mu = np.zeros((2, 2))
     slope = curves.at(mu).slope
     rising = slope * curves.scale >= -FLAT
@@ -169,25 +169,32 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
     high, high_slope = np.full((2, 2), np.inf), np.full((2, 2), np.nan)
     mu = np.where(rising, 0.0, curves.scale)
     done = rising.copy()
+    last = np.zeros((2, 2))
     for _ in range(MOST_STEPS):
         if done.all():
             break
         slope = curves.at(mu, ~done).slope
         below = ~done & (slope < 0)
         above = ~done & (slope >= 0)
+        # Anderson and Bjoerck: a bound that stays put twice counts less, so that both move in.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shrink_high, shrink_low = 1 - slope / low_slope, 1 - slope / high_slope
+        shrink_high = np.where(shrink_high > 0, shrink_high, 0.5)
+        shrink_low = np.where(shrink_low > 0, shrink_low, 0.5)
+        high_slope = np.where(below & (last < 0), shrink_high * high_slope, high_slope)
+        low_slope = np.where(above & (last > 0), shrink_low * low_slope, low_slope)
         low, low_slope = np.where(below, mu, low), np.where(below, slope, low_slope)
-        # Illinois: a bound that stays put counts half, so that both ends move in.
-        high_slope = np.where(below, 0.5 * high_slope, high_slope)
-        low_slope = np.where(above & np.isfinite(high), 0.5 * low_slope, low_slope)
         high, high_slope = np.where(above, mu, high), np.where(above, slope, high_slope)
+        last = np.where(below, -1, np.where(above, 1, last))
         bracketed = np.isfinite(high)
         with np.errstate(invalid="ignore", divide="ignore"):
             share = low_slope / (low_slope - high_slope)
             inner = low + np.where(np.isfinite(share), share, 0.5) * (high - low)
         following = np.where(bracketed, inner, np.minimum(4 * mu, LARGEST_MU))
         tight = np.abs(following - mu) <= BEST_TOLERANCE * np.maximum(mu, curves.scale)
-        done |= (bracketed & tight) | (slope == 0) | (mu >= LARGEST_MU)
-        mu = np.where(done, mu, following)
+        stays = done | (slope == 0) | (mu >= LARGEST_MU)
+        mu = np.where(stays, mu, following)
+        done = stays | (bracketed & tight)
     return mu
 
 
