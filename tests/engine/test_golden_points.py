@@ -19,7 +19,7 @@ from jaxlik.physics.model import protomodel_space
 from jaxlik.physics.slha import read_slha
 from jaxlik.yields.buckets import Buckets
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
 POINTS = (
     "T1_1500_200 T1bbbb_1700_1000 T1mix_1600_300 T1tttt_1600_400 T2bb_900_300 T2tt_450_280_corr "
