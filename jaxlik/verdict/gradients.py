@@ -19,7 +19,7 @@ from scipy import sparse
 from jaxlik.physics.spectrum import reference_slopes
 from jaxlik.topologies.decompose import Decomposition
 from jaxlik.verdict.atlas import Sight
-from jaxlik.verdict.predictions import Prediction
+from jaxlik.verdict.predictions import Prediction, Terms
 
 LARGEST_DENSE = 2_000_000
 """Entries of a matrix that is kept dense."""
@@ -73,9 +73,8 @@ class Differentiator:
         size = len(self.spectrum.masses) + len(self.spectrum.decays)
         self.nothing = np.zeros(size + len(self.spectrum.productions))
 
-    def cross_section(self, terms_weight: np.ndarray, prediction: Prediction) -> np.ndarray:
-        """Derivatives of a weighted sum of the terms of a prediction, all parameters in a row."""
-        terms = prediction.terms
+    def cross_section(self, terms_weight: np.ndarray, terms: Terms) -> np.ndarray:
+        """Derivatives of a weighted sum of terms, all parameters in a row."""
         rows = self.row_of_place[terms.place] + terms.energy
         size = 2 * len(self.weights.row)
         along = np.bincount(rows, terms_weight * terms.coefficient, minlength=size)
@@ -134,7 +133,7 @@ class Differentiator:
     def r(self, prediction: Prediction) -> Gradient:
         """Derivatives of the r-value of a region or of an upper-limit result."""
         ones = np.ones(len(prediction.terms.place))
-        moved = self.cross_section(ones, prediction) - prediction.r * self.limit(prediction)
+        moved = self.cross_section(ones, prediction.terms) - prediction.r * self.limit(prediction)
         return self.gradient(moved / prediction.upper_limit)
 
     def gradient(self, row: np.ndarray) -> Gradient:

@@ -42,7 +42,7 @@ from jaxlik.verdict.compat import (
     BoxedFourfoldBank,
     ObservedAsAsimov,
 )
-from jaxlik.verdict.predictions import COMBINED, EFFICIENCY_MAP, Prediction, Terms
+from jaxlik.verdict.predictions import COMBINED, EFFICIENCY_MAP, Prediction, joined
 
 REGION, COVARIANCE, WORKSPACE = "region", "covariance", "workspace"
 
@@ -268,12 +268,6 @@ def _combined(regions: list[Prediction], fit: CurveFit) -> Prediction:
     """The regions of a result as one prediction, its limit that on mu."""
     cross_section = sum(p.cross_section for p in regions)
     limits = fit.limit * cross_section
-    terms = Terms(
-        np.concatenate([p.terms.place for p in regions]),
-        np.concatenate([p.terms.coefficient for p in regions]),
-        np.concatenate([p.terms.slope for p in regions]),
-        regions[0].terms.energy,
-    )
     return replace(
         regions[0],
         kind=COMBINED,
@@ -283,6 +277,6 @@ def _combined(regions: list[Prediction], fit: CurveFit) -> Prediction:
         upper_limit=float(limits[OBSERVED]),
         upper_limit_expected=float(limits[EXPECTED]),
         signal=sum(p.signal for p in regions),
-        terms=terms,
+        terms=joined([p.terms for p in regions]),
         num_topologies=sum(p.num_topologies for p in regions),
     )

@@ -16,7 +16,7 @@ from jaxlik.topologies.decompose import Rules
 from jaxlik.verdict.atlas import Atlas, Sight
 from jaxlik.verdict.gradients import Differentiator, Gradient
 from jaxlik.verdict.likelihoods import REGION, Likelihoods, Voice, nll_at
-from jaxlik.verdict.predictions import UPPER_LIMIT, Prediction, predict
+from jaxlik.verdict.predictions import UPPER_LIMIT, Prediction, joined, predict
 
 MIN_SENSITIVITY = 0.25
 """Expected -2 ln[L(1)/L(0)] that a result needs to enter a combination."""
@@ -199,13 +199,16 @@ def _limit_slope(
     atlas: Atlas, differentiator: Differentiator, voice: Voice, by_signal: np.ndarray
 ) -> np.ndarray:
     """Derivatives of a limit on mu, given those with respect to the signal of each region."""
-    total = differentiator.nothing
     luminosity = atlas.results[voice.prediction.folder].provenance.luminosity
-    for member, slope in zip(voice.members, by_signal, strict=True):
-        if member is not None and slope != 0:
-            weights = np.full(len(member.terms.place), slope * luminosity)
-            total = total + differentiator.cross_section(weights, member)
-    return total
+    seen = [
+        (member.terms, slope * luminosity)
+        for member, slope in zip(voice.members, by_signal, strict=True)
+        if member is not None and slope != 0
+    ]
+    if not seen:
+        return differentiator.nothing
+    weights = np.concatenate([np.full(len(terms.place), slope) for terms, slope in seen])
+    return differentiator.cross_section(weights, joined([terms for terms, _ in seen]))
 
 
 def _combination(

@@ -36,6 +36,16 @@ class Terms(NamedTuple):
     energy: int
 
 
+def joined(parts: Sequence[Terms]) -> Terms:
+    """All terms of some predictions of one result."""
+    return Terms(
+        np.concatenate([part.place for part in parts]),
+        np.concatenate([part.coefficient for part in parts]),
+        np.concatenate([part.slope for part in parts]),
+        parts[0].energy,
+    )
+
+
 class Mean(NamedTuple):
     """How the limit of a cluster depends on its members.
 
