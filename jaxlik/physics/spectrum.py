@@ -229,7 +229,7 @@ def check(spectrum: Spectrum) -> tuple[str, ...]:
 
 
 def _unlikely_cross_sections(spectrum: Spectrum) -> list[str]:
-    """Coloured pairs far above their reference: a file in fb instead of pb."""
+    """Coloured pairs far from their reference, above or below: a file in other units than pb."""
     space, table, _ = _reference()
     stand = _stands(spectrum.masses, space)[0]
     values = np.asarray(table(jnp.asarray(stand.masses)))

@@ -15,8 +15,6 @@ INNER, OUTER = 0.000769, 7.0
 """Effective size [m] of the parts of a detector where decays are prompt, and where a particle
 leaves it; boost included (arXiv:1811.10624, section 3)."""
 
-PROMPT, DISPLACED = "prompt", "displaced"
-
 
 @dataclass(frozen=True)
 class Target:
@@ -62,7 +60,6 @@ class TargetTable:
         targets: In the order of their first map.
         published: Distinct topologies.
         users: Targets of each topology.
-        unreadable: What could not be understood, in words.
     """
 
     targets: tuple[Target, ...]
