@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
 FOLDERS = (
     *("CMS-SUS-16-039-agg", "ATLAS-SUSY-2018-31", "CMS-SUS-19-006", "ATLAS-SUSY-2018-41-eff"),
-    *("CMS-SUS-20-001", "ATLAS-SUSY-2017-03-eff"),
+    *("CMS-SUS-16-033-eff", "CMS-SUS-20-001", "ATLAS-SUSY-2017-03-eff"),
 )
 
 POINTS = {
