@@ -168,6 +168,15 @@ def _unpack(archive: Path, folder: Path, *, quiet: bool) -> Path:
             f"{archive}: neither a snapshot nor a tar archive ({error}); wanted a SModelS "
             "database, unpacked or as .tar.xz"
         ) from error
+    return root_of(folder, archive)
+
+
+def root_of(folder: Path, archive: Path) -> Path:
+    """Root of the database in the folder that an archive was unpacked to.
+
+    Raises:
+        DatabaseError: there is none.
+    """
     for candidate in (folder, *sorted(folder.iterdir())):
         if (candidate / "version").is_file():
             return candidate

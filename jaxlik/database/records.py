@@ -279,6 +279,20 @@ class Grid:
         return self.points.shape[1]
 
 
+def place_key(one: "MapRecord | MapHeader") -> tuple:
+    """Equal for maps that are always evaluated at the same place."""
+    return (
+        one.folder,
+        one.txname,
+        one.quantity,
+        one.grid,
+        one.coordinates,
+        one.constraint,
+        one.final_state,
+        one.intermediate_state,
+    )
+
+
 @dataclass(frozen=True)
 class MapRecord:
     """One map of one topology: efficiencies of a region, or upper limits [fb].

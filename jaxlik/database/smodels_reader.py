@@ -177,6 +177,23 @@ def read_result(folder: Path) -> ResultData:
     return ResultData(result, maps, grids)
 
 
+def read_counts(folder: Path) -> tuple[Provenance, CountingRecord, CovarianceRecord | None] | None:
+    """Read the counts of one result, also of regions that its covariance leaves out.
+
+    Returns:
+        Provenance, counts and covariance; `None` for upper limits.
+    """
+    info_path = folder / "globalInfo.txt"
+    tags = text_format.read_tags(info_path)
+    listed = _all_datasets(folder)
+    if {kind for _, _, kind in listed.values()} != {"efficiency_map"}:
+        return None
+    provenance = _provenance(tags, info_path)
+    ordered = _datasets(folder, tags, info_path)
+    covariance = _covariance(ordered, tags, info_path, _counting(ordered, provenance))
+    return provenance, _counting(list(listed.values()), provenance), covariance
+
+
 def _provenance(tags: dict[str, str], path: Path) -> Provenance:
     folder = path.parent
     try:
@@ -200,7 +217,8 @@ def _provenance(tags: dict[str, str], path: Path) -> Provenance:
 Dataset = tuple[Path, dict[str, str], str]
 
 
-def _datasets(folder: Path, tags: dict[str, str], path: Path) -> list[Dataset]:
+def _all_datasets(folder: Path) -> dict[str, Dataset]:
+    """All data sets of a result by name."""
     found: dict[str, Dataset] = {}
     for info in sorted(folder.glob("*/dataInfo.txt")):
         data_tags = text_format.read_tags(info)
@@ -213,6 +231,12 @@ def _datasets(folder: Path, tags: dict[str, str], path: Path) -> list[Dataset]:
         found[name] = (info, data_tags, kinds[written])
     if not found:
         raise DatabaseError(f"{folder}: holds no data set (*/dataInfo.txt)")
+    return found
+
+
+def _datasets(folder: Path, tags: dict[str, str], path: Path) -> list[Dataset]:
+    """Those that likelihoods use, in their order."""
+    found = _all_datasets(folder)
     order = _dataset_order(tags, path)
     if order is None or "covariance" not in tags:
         return list(found.values())

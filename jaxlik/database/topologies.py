@@ -16,7 +16,7 @@ import numpy as np
 from smodels.experiment.defaultFinalStates import finalStates
 
 from jaxlik.database import decays, matching
-from jaxlik.database.records import Grid, MapRecord
+from jaxlik.database.records import Grid, MapRecord, place_key
 from jaxlik.database.regions import coefficient_of
 from jaxlik.database.table import MAX_COORDINATES, PROMPT_SLOT, STABLE_SLOT, ChannelTable
 from jaxlik.database.text_format import PROMPT_COORDINATE
@@ -77,17 +77,7 @@ def make_targets(maps: Sequence[MapRecord], grids: Sequence[Grid]) -> list[Targe
             continue
         if not _reaches_prompt(record, grids[record.grid]):
             continue
-        key = (
-            record.folder,
-            record.txname,
-            record.quantity,
-            record.grid,
-            record.coordinates,
-            record.constraint,
-            record.final_state,
-            record.intermediate_state,
-        )
-        groups.setdefault(key, []).append(index)
+        groups.setdefault(place_key(record), []).append(index)
     found = []
     for indices in groups.values():
         record = maps[indices[0]]

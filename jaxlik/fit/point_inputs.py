@@ -165,7 +165,22 @@ def _changed(base: Spectrum, row: dict[str, str], name: str) -> Spectrum:
         decays=tuple(decays),
         productions=tuple(modes),
     )
-    if modes and all(mode.reference for mode in modes):
+    return _at_its_masses(changed, base)
+
+
+def _at_its_masses(changed: Spectrum, base: Spectrum) -> Spectrum:
+    """Reference cross sections at the masses of the row; a note where given ones stay."""
+    if changed.masses == base.masses:
+        return changed
+    if any(mode.reference for mode in changed.productions):
         notes = tuple(note for note in base.notes if not note.startswith("no cross sections"))
-        changed = with_reference_cross_sections(replace(changed, notes=notes))
-    return changed
+        moved = with_reference_cross_sections(replace(changed, notes=notes))
+        given = {mode.pids: mode for mode in changed.productions if not mode.reference}
+        modes = tuple(given.pop(mode.pids, mode) for mode in moved.productions)
+        return replace(moved, productions=(*modes, *given.values()))
+    columns = sorted(pid for pid, mass in changed.masses.items() if mass != base.masses[pid])
+    note = (
+        f"masses of {columns} differ from the template's, while cross sections without an xsec "
+        "column are the template's"
+    )
+    return replace(changed, notes=(*changed.notes, note))

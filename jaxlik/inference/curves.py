@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlik.errors import ConvergenceError
 from jaxlik.inference.asymptotics import log_cls
 from jaxlik.typing import Bool, Float
 
@@ -146,6 +147,9 @@ def fit_curves(curves: Curves, *, level: float = 0.95) -> CurveFit:
     Args:
         curves: Convex near their minimum, as likelihoods of signals that add events are.
         level: Confidence level.
+
+    Raises:
+        ConvergenceError: a likelihood is undefined, or a root is not found to its tolerance.
     """
     datasets = 2
     if not np.isfinite(curves.scale):
@@ -164,6 +168,7 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
     """Zeros of the slopes, not below mu = 0: regula falsi, all data sets at once."""
     mu = np.zeros((2, 2))
     slope = curves.at(mu).slope
+    _check_defined(slope, mu)
     rising = slope * curves.scale >= -FLAT
     low, low_slope = mu.copy(), slope.copy()
     high, high_slope = np.full((2, 2), np.inf), np.full((2, 2), np.nan)
@@ -174,6 +179,7 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
         if done.all():
             break
         slope = curves.at(mu, ~done).slope
+        _check_defined(np.where(done, 0.0, slope), mu)
         below = ~done & (slope < 0)
         above = ~done & (slope >= 0)
         # Anderson and Bjoerck: a bound that stays put twice counts less, so that both move in.
@@ -195,7 +201,27 @@ def _minimum(curves: Curves) -> Float[np.ndarray, "dataset kind"]:
         stays = done | (slope == 0) | (mu >= LARGEST_MU)
         mu = np.where(stays, mu, following)
         done = stays | (bracketed & tight)
+    if not done.all():
+        raise ConvergenceError(
+            f"best mu: after {MOST_STEPS} steps still between {_listed(low[~done])} and "
+            f"{_listed(high[~done])}, wanted to {BEST_TOLERANCE:g} of itself; the likelihood may "
+            f"jump there: look at it as a function of mu"
+        )
     return mu
+
+
+def _check_defined(values: np.ndarray, mu: np.ndarray) -> None:
+    """Raise if something is not a number; `mu` says where."""
+    bad = np.isnan(values)
+    if bad.any():
+        raise ConvergenceError(
+            f"likelihood: undefined at mu = {_listed(np.broadcast_to(mu, bad.shape)[bad])}; "
+            f"check the rates of signal and background for nan and infinities"
+        )
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.7g}" for value in values.ravel())
 
 
 def _statistics(mu, heights: Heights, mu_hat, best: Heights) -> tuple[np.ndarray, np.ndarray]:
@@ -222,6 +248,7 @@ def _limit(
         log_value, by_q, by_asimov = (np.asarray(x) for x in _log_cls(q[:, 0], q[:, 1]))
         slope = np.where(above, heights.slope, 0.0)
         y = np.sqrt(np.maximum(-2 * log_value, 0.0))
+        _check_defined(np.where(done, 0.0, y), mu)
         with np.errstate(invalid="ignore", divide="ignore"):
             steepness = -(by_q * slope[:, 0] + by_asimov * slope[:, 1]) / y
             newton = mu + (target - y) / steepness
@@ -235,6 +262,12 @@ def _limit(
         if done.all():
             break
         mu = np.where(done, mu, following)
+    else:
+        raise ConvergenceError(
+            f"upper limit: after {MOST_STEPS} steps still between {_listed(low[~done])} and "
+            f"{_listed(high[~done])}, wanted sqrt(-2 ln CLs) to {TOLERANCE:g}; the likelihood may "
+            f"jump there: look at it as a function of mu"
+        )
     assert heights is not None
     return np.where(mu >= LARGEST_MU, np.inf, mu), heights
 

@@ -233,11 +233,11 @@ def _unlikely_cross_sections(spectrum: Spectrum) -> list[str]:
     space, table, _ = _reference()
     stand = _stands(spectrum.masses, space)[0]
     values = np.asarray(table(jnp.asarray(stand.masses)))
-    coloured = (GLUINO, *(pid for pid in space.pdg_ids if pid in (1000005, 1000006)))
+    coloured = {GLUINO, 1000005, 1000006}
     found = []
     for production in spectrum.productions:
         pids = production.pids
-        if production.reference or len(pids) != 2 or not {abs(p) for p in pids} <= set(coloured):
+        if production.reference or len(pids) != 2 or not {abs(p) for p in pids} <= coloured:
             continue
         if pids not in space.productions:
             continue

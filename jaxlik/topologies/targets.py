@@ -7,7 +7,7 @@ analysis publishes the same plane for all its regions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxlik.database.records import MapHeader, Result
+from jaxlik.database.records import MapHeader, Result, place_key
 from jaxlik.database.regions import coefficient_of
 from jaxlik.topologies.published import PublishedNode, published_topologies
 
@@ -82,7 +82,7 @@ def build_targets(
         if header.quantity == "upper_limit_expected":
             expected[header.folder, header.txname] = index
             continue
-        groups.setdefault(_key(header), []).append(index)
+        groups.setdefault(place_key(header), []).append(index)
     numbers: dict[PublishedNode, int] = {}
     targets: list[Target] = []
     users: list[list[int]] = []
@@ -118,17 +118,3 @@ def build_targets(
             )
         )
     return TargetTable(tuple(targets), tuple(numbers), tuple(tuple(u) for u in users))
-
-
-def _key(header: MapHeader) -> tuple:
-    """Equal for maps that are always evaluated at the same place."""
-    return (
-        header.folder,
-        header.txname,
-        header.quantity,
-        header.grid,
-        header.coordinates,
-        header.constraint,
-        header.final_state,
-        header.intermediate_state,
-    )

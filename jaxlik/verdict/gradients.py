@@ -40,12 +40,12 @@ class Gradient(NamedTuple):
 
 
 class _Weights(NamedTuple):
-    """Derivatives of the weights of all topologies, ``parameter (topology, energy)``.
+    """Derivatives of the weights of all topologies [fb].
 
     Attributes:
-        row: First row of each topology; the second is that of 13 TeV.
-        signal_strength: By production mode.
-        branching_ratio: By decay.
+        row: First column of each topology in both matrices, that of 8 TeV; 13 TeV follows.
+        signal_strength: Axes ``production``, ``topology and energy``.
+        branching_ratio: Axes ``decay``, ``topology and energy``.
         owners: By topology and position in the tree: PDG numbers at this node, and the weight
             [fb] at 8 and 13 TeV of the cascades that have them there. Position -1: all.
     """

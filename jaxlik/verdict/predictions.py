@@ -24,9 +24,10 @@ class Terms(NamedTuple):
     """What a cross section is the sum of: coefficients times weights of topologies.
 
     Attributes:
-        place: Place of each term.
-        coefficient: Efficiency and constraint factor [1].
-        slope: Its derivative with respect to the coordinates of the place [1/GeV].
+        place: Place of each term, integers, axis ``term``.
+        coefficient: Efficiency and constraint factor [1], axis ``term``.
+        slope: Its derivative with respect to the coordinates of the place [1/GeV], axes
+            ``term coordinate``.
         energy: 0 for weights at 8 TeV, 1 for 13 TeV.
     """
 
@@ -50,9 +51,10 @@ class Mean(NamedTuple):
     """How the limit of a cluster depends on its members.
 
     Attributes:
-        place: Place of each member.
-        weight: Weight of each member [fb].
-        slope: Derivative of the limit with respect to the mean coordinates [fb/GeV].
+        place: Place of each member, integers, axis ``member``.
+        weight: Weight of each member [fb], axis ``member``.
+        slope: Derivative of the limit with respect to the mean coordinates [fb/GeV], axis
+            ``coordinate``.
     """
 
     place: np.ndarray

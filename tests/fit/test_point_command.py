@@ -8,7 +8,9 @@ import pytest
 
 from jaxlik.fit.__main__ import main
 from jaxlik.fit.point_document import ROW
+from jaxlik.fit.point_inputs import entries
 from jaxlik.fit.tables import read_table, write_table
+from jaxlik.physics.spectrum_file import read_spectrum
 
 DATABASE = str(Path(__file__).resolve().parents[1] / "data" / "thinned.npz")
 
@@ -108,6 +110,28 @@ def test_a_table_changes_a_template(model, tmp_path):
     assert there["r_max"] == pytest.approx(here["r_max"] / 4, rel=1e-9)
     assert less["r_max"] == pytest.approx(here["r_max"] / 2, rel=1e-9)
     assert "wanted a number" in wrong["error"]
+
+
+def test_cross_sections_of_rows_follow_the_masses(model, tmp_path):
+    """Reference ones move, one set by a column stays, given ones stay and a note says so."""
+    pair = (1000021, 1000021)
+    table, bare, moved_file = (tmp_path / name for name in ("scan.csv", "bare.slha", "moved.slha"))
+    table.write_text('name,mass:1000021,"xsec13:1000021,1000021"\na,1800,\nb,1800,8\nc,,8\n')
+    bare.write_text(FILE.split("XSECTION")[0].format(gluino="1.5E+03"))
+    moved_file.write_text(FILE.split("XSECTION")[0].format(gluino="1.8E+03"))
+
+    def gluinos(spectrum):
+        (mode,) = (mode for mode in spectrum.productions if mode.pids == pair)
+        return mode
+
+    moved, given, same = (entry.spectrum for entry in entries((table,), bare, None))
+    assert gluinos(moved) == gluinos(read_spectrum(moved_file))
+    assert gluinos(moved) != gluinos(read_spectrum(bare))
+    assert (gluinos(given).cross_sections[1], gluinos(given).reference) == (8.0, False)
+    moved, given, same = (entry.spectrum for entry in entries((table,), model, None))
+    for spectrum in (moved, given):
+        assert "masses of [1000021] differ from the template's" in spectrum.notes[-1]
+    assert not any("template's" in note for note in same.notes)
 
 
 def test_tables_as_parquet(model, tmp_path):

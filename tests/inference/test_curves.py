@@ -124,6 +124,42 @@ def test_a_profile_that_does_not_converge_is_an_error(joint, monkeypatch):
         BankCurves(joint[1], SIGNAL).at(np.zeros((2, 2)))
 
 
+class BrokenCurves(CountingCurves):
+    """A region whose likelihood is not one beyond some mu."""
+
+    def __init__(self, slope):
+        super().__init__(3.0, 14.0, 8.0, 2.0)
+        self.broken = slope
+
+    def at(self, mu, wanted=None):
+        heights = super().at(mu, wanted)
+        return heights._replace(
+            value=self.broken(mu, heights.value), slope=self.broken(mu, heights.slope)
+        )
+
+
+def test_an_undefined_likelihood_is_an_error():
+    curves = BrokenCurves(lambda mu, height: np.where(mu > 1.0, np.nan, height))
+    with pytest.raises(ConvergenceError, match="undefined at mu = "):
+        fit_curves(curves)
+
+
+def test_a_best_mu_that_is_not_found_is_an_error(monkeypatch):
+    import jaxlik.inference.curves as module
+
+    monkeypatch.setattr(module, "MOST_STEPS", 3)
+    with pytest.raises(ConvergenceError, match=r"best mu: after 3 steps still between .* and "):
+        fit_curves(CountingCurves(3.0, 14.0, 8.0, 2.0))
+
+
+def test_a_limit_that_is_not_found_is_an_error(monkeypatch):
+    import jaxlik.inference.curves as module
+
+    monkeypatch.setattr(module, "MOST_STEPS", 3)
+    with pytest.raises(ConvergenceError, match=r"upper limit: after 3 steps still between"):
+        fit_curves(CountingCurves(3.0, 2.0, 8.0, 2.0))
+
+
 def test_asimov_data_are_the_fitted_background():
     curves = CountingCurves(3.0, 14.0, 8.0, 2.0)
     assert curves.counts[OBSERVED, DATA] == 14.0
