@@ -228,15 +228,18 @@ class Engine(eqx.Module):
         Args:
             point: The model, at its own signal strengths (mu = 1).
         """
-        prediction = self.predict(point, self.reference_production(point))
+        return self.compare_at(self.predict(point, self.reference_production(point)))
+
+    def compare_at(self, prediction: Prediction) -> Comparison:
+        """`compare`, for a prediction that was made before; of it, r_max may be of other data."""
         choice = self._choose_limits(prediction.clusters)
         sensitivity, _, live = self._candidates(prediction, choice)
         members = most_sensitive(self.cliques, live, lax.stop_gradient(sensitivity))
         values, _, status = self._log_ratios(prediction, choice, jnp.ones(1))
         log_ratio = 0.5 * jnp.sum(jnp.where(members, values[0], 0.0))
-        return Comparison(
-            log_ratio, members, prediction.r_max, merge_status(status, prediction.status)
-        )
+        expected = jnp.sum(jnp.where(members, sensitivity, 0.0))
+        status = merge_status(status, prediction.status)
+        return Comparison(log_ratio, members, expected, prediction.r_max, status)
 
     def _combined_limit(
         self,

@@ -147,11 +147,13 @@ class Comparison(NamedTuple):
     Attributes:
         log_ratio: ln(L(model)/L(Standard Model)) of the most sensitive combination.
         members: Candidates in it.
+        sensitivity: Expected 2 ln(L(model)/L(Standard Model)) of it.
         r_max: Largest r-value the critic counts.
         status: Worst outcome of all steps.
     """
 
     log_ratio: Scalar
     members: Bool[Array, " candidate"]
+    sensitivity: Scalar
     r_max: Scalar
     status: Status  # type: ignore[reportInvalidTypeForm]

@@ -228,7 +228,7 @@ def grow_from(
 
 
 def grown_state(
-    engine: Engine,
+    engine: Engine | EngineTarget,
     config: SearchConfig,
     *,
     report: Callable[[int, float], None] | None = None,
@@ -240,14 +240,14 @@ def grown_state(
     from nothing, as in `walkers.run.initial_state`.
 
     Args:
-        engine: The score.
+        engine: The score, an engine or its target.
         config: Of the search.
         report: See `grow`.
         ready: See `grow`.
     """
-    target = EngineTarget(engine)  # type: ignore[reportCallIssue]
+    target = engine if isinstance(engine, EngineTarget) else EngineTarget(engine)  # type: ignore[reportCallIssue]
     state = initial_state(target, config)
-    found = grow(target, engine.yields, config, report=report, ready=ready)
+    found = grow(target, target.engine.yields, config, report=report, ready=ready)
     number = min(len(found.score), config.keep)
     if number == 0:
         return state

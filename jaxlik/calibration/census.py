@@ -124,11 +124,15 @@ class Census:
         return np.array([one.z for one in self.regions])
 
     @cached_property
+    def z_root(self) -> Float[np.ndarray, " region"]:
+        """Signed roots of likelihood ratios."""
+        return np.array([one.z_root for one in self.regions])
+
+    @cached_property
     def decorrelated(self) -> Float[np.ndarray, " region"]:
         """Whitened where a covariance allows it, signed roots elsewhere."""
-        return np.array(
-            [one.z_root if np.isnan(one.z_white) else one.z_white for one in self.regions]
-        )
+        white = np.array([one.z_white for one in self.regions])
+        return np.where(np.isnan(white), self.z_root, white)
 
     def groups(self) -> dict[str, np.ndarray]:
         """Which regions belong to each experiment and energy."""

@@ -17,6 +17,8 @@ COMMANDS = {
     "point": "judge given models: r-values, likelihoods, derivatives",
     "sample": "sample the posterior over models",
     "workspace": "fit a HistFactory workspace (pyhf JSON): parameters, CLs, limits",
+    "census": "significance of every signal region of a database",
+    "calibrate": "search pseudo-databases: global p-value, closure with injected signals",
     "snapshot": "compile a database and list what is in it",
 }
 """Modules of `jaxlik.fit.commands`; each has `parse(arguments)` and `run(parsed)`."""

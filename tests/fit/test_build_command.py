@@ -108,6 +108,7 @@ def test_the_final_score_is_no_worse_than_that_of_the_search(finished):
     assert summary["best"][0]["K"] >= history[-1]["best"] - 1e-3
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_whole_and_resumes_to_the_same_state(
     quick, finished, monkeypatch, capsys
 ):

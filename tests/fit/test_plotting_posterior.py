@@ -83,6 +83,7 @@ def test_bars_are_cut_to_the_most_probable_and_say_so():
     assert not overlaps([*axes.texts, *axes.get_yticklabels()], axes)
 
 
+@pytest.mark.slow
 def test_labels_of_a_full_corner_do_not_overlap():
     rng = np.random.default_rng(2)
     quantities = [

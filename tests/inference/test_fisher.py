@@ -45,6 +45,7 @@ def two_bins(scale=1.0):
     return flatten_workspace(document)
 
 
+@pytest.mark.slow
 def test_information_is_the_hessian_and_its_expectation():
     record = two_bins()
     model = pack_workspace(record)

@@ -43,6 +43,7 @@ def pyhf_twice_nll(model, fit, data=None):
     return -2 * float(model.log_density(fit.parameters, data))
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.parametrize("name", NAMES)
 def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):

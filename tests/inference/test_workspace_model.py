@@ -51,6 +51,7 @@ def test_regions_see_their_bins(model, signal):
     np.testing.assert_allclose(gained, 2 * signal, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_profiles_and_statistics_are_those_of_the_workspace(model, signal, analysis):
     twice_nll_fn = jax.jit(profiled_twice_nll_fn(model, signal))
     best = fit_mu(twice_nll_fn)

@@ -190,6 +190,7 @@ def test_faulty_protomodels_are_named(tmp_path, space, text, message):
         read_protomodels(written(tmp_path, text, "model.dict"), space)
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_all_published_models_are_read(reference, space, tmp_path):
     archive = reference / "data" / "protomodels-2012.12246.tar.xz"

@@ -168,6 +168,7 @@ def test_covariance_of_free_and_constrained_directions():
     np.testing.assert_array_equal(none, np.zeros((2, 2)))
 
 
+@pytest.mark.slow
 def test_one_trace_serves_many_signals_and_has_gradients():
     linear = bare(workspace(CURVED, CURVED_CONTROL))
     traces = 0

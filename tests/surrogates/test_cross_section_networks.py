@@ -17,7 +17,8 @@ from surrogates.maps import CALIBRATE, STOP, TEST, TRAIN
 FAST = replace(RECIPE, steps=1000, every=125)
 
 
-@pytest.mark.parametrize("energy", [pytest.param(8, marks=pytest.mark.slow), 13])
+@pytest.mark.slow
+@pytest.mark.parametrize("energy", [8, 13])
 def test_squark_gluino_is_learned_to_half_a_per_cent(energy):
     (table,) = built_in_tables((f"squark-gluino-{energy}",))
     section, report = learn(table, FAST, members=2)
@@ -89,6 +90,7 @@ def write(path, rows, header="m_1,m_2,angle,sigma"):
     return path
 
 
+@pytest.mark.slow
 def test_table_with_a_mixing_through_the_command(tmp_path, rows, capsys):
     table = write(tmp_path / "pair.csv", rows)
     target = tmp_path / "out" / "pair.npz"

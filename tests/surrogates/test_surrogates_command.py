@@ -25,6 +25,7 @@ def database(thinned):
     return str(thinned.path)
 
 
+@pytest.mark.slow
 def test_a_database_becomes_networks(here, database, capsys, thinned):
     only = ("--only", "ATLAS-SUSY-2018-41-eff", "ATLAS-SUSY-2018-06-eff")
     where = ("--database", database, "--run", "run")

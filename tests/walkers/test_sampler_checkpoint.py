@@ -100,7 +100,7 @@ class Scripted(eqx.Module):
     literal: bool = eqx.field(static=True, default=False)
 
     def compare(self, point):
-        return Comparison(self.log_ratio, None, self.r_max, Status.success)
+        return Comparison(self.log_ratio, None, None, self.r_max, Status.success)
 
 
 def test_maps_have_the_last_word(assembled):

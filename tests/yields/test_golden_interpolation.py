@@ -126,6 +126,7 @@ def agree(ours, theirs):
     return np.where(np.isnan(theirs), np.isnan(ours), close)
 
 
+@pytest.mark.slow
 def test_every_stored_evaluation_is_reproduced(golden, ours, snapshot, capsys):
     answer, free_zero, off_plane, rotated = ours
     answer = tidy(answer / golden.unit)

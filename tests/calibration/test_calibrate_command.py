@@ -1,0 +1,86 @@
+"""`calibrate` from the command line: files that depend on nothing but what was asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxlik.fit.__main__ import main
+
+DATABASE = str(Path(__file__).resolve().parents[1] / "data" / "thinned.npz")
+
+SMALL = (
+    *("--database", DATABASE, "--databases", "3", "--each", "1", "--real", "1"),
+    *("--search.leads", "1", "--search.steps", "1", "--search.walkers", "4"),
+    *("--search.keep", "2", "--search.gradient-steps", "1", "--search.max-particles", "3"),
+)
+
+
+def run(*arguments):
+    return main(["calibrate", *map(str, arguments), "--quiet"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "needs --output"),
+        (["--databases", "0"], "--databases"),
+        (["--fudge", "-1"], "--fudge"),
+        (["--injected", "nowhere.dict", "--output", "x"], "no such file"),
+        (["--output", "x", "--workers", "0"], "workers"),
+        (["--output", "x", "--search.leads", "-2"], "leads"),
+        (["--published", "nowhere.tar"], "cannot be read"),
+    ],
+)
+def test_wrong_input(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_files_do_not_depend_on_the_number_of_workers(tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(*SMALL, "--output", one) == 0
+    assert run(*SMALL, "--output", two, "--workers", "2") == 0
+    names = sorted(path.name for path in (one / "chunks").glob("*.json"))
+    assert len(names) == 4
+    for name in names:
+        assert (one / "chunks" / name).read_bytes() == (two / "chunks" / name).read_bytes()
+    assert (one / "summary.json").read_bytes() == (two / "summary.json").read_bytes()
+    document = json.loads((one / "summary.json").read_text())
+    assert document["schema"] == "jaxlik/calibration/1"
+    assert [found["index"] for found in document["results"]] == [0, 1, 2]
+    assert document["real"][0]["index"] == -1
+    assert document["bayes_factor"]["number"] == 3
+    assert "global p" in capsys.readouterr().out
+    # More pseudo-databases add to those that are there.
+    stamps = {name: (two / "chunks" / name).stat().st_mtime_ns for name in names}
+    more = [*SMALL, "--output", two, "--databases", "4", "--workers", "2"]
+    assert run(*more) == 0
+    assert {name: (two / "chunks" / name).stat().st_mtime_ns for name in names} == stamps
+    assert json.loads((two / "summary.json").read_text())["number"] == 4
+    # Another question may not be mixed in.
+    assert run(*SMALL, "--output", two, "--fudge", "0.5") == 1
+    assert "folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_injected_signals_are_counted(tmp_path, capsys):
+    model = tmp_path / "model.dict"
+    model.write_text(
+        repr(
+            {
+                "masses": {1000022: 162.7, 1000001: 735.3},
+                "decays": {1000022: {}, 1000001: {(1000022, 1): 1.0}},
+                "ssmultipliers": {(-1000001, 1000001): 1.5},
+            }
+        )
+    )
+    target = tmp_path / "out"
+    given = [*SMALL, "--injected", model, "--no-sampled", "--output", target, "--databases", "1"]
+    assert run(*given) == 0
+    document = json.loads((target / "summary.json").read_text())
+    assert document["closure"]["injected"] == [1000001, 1000022]
+    assert "real" not in document or not document["real"]
+    assert "all of them" in capsys.readouterr().out

@@ -1,0 +1,199 @@
+"""The whole search on pseudo-databases: a task for any number of workers.
+
+A task is a few pseudo-databases of one campaign. Everything it needs follows from its
+payload, everything random from (database, seed, index): results do not depend on who computes
+them, or in which order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlik.calibration.evidence import (
+    Hypotheses,
+    log_bayes_factor,
+    log_ratios,
+    make_hypotheses,
+)
+from jaxlik.calibration.injection import Injection, inject
+from jaxlik.calibration.pseudo_data import Recipe
+from jaxlik.calibration.significance import root_significance
+from jaxlik.calibration.universe import Multiverse, make_multiverse
+from jaxlik.database.compile import load_database
+from jaxlik.engine import Engine
+from jaxlik.fit.config import EngineConfig, FitConfig, SearchConfig
+from jaxlik.fit.engines import choose_networks, make_engine
+from jaxlik.physics.model import ModelPoint, point_to_dict, protomodel_space
+from jaxlik.physics.protomodels import read_protomodels
+from walkers.grow import grown_state
+from walkers.leads import find_leads, lead_models, sample_masses
+from walkers.run import best_point, search
+from walkers.target import EngineTarget
+
+REAL = -1
+"""Index of the real data."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What all tasks of a campaign share.
+
+    Attributes:
+        database: As `jaxlik.database.compile.load_database` takes it.
+        mode: ``default`` or ``protomodels``.
+        engine: How models are scored.
+        search: Budget of each search; its seed is that of the campaign.
+        recipe: How pseudo-data are drawn.
+        injected: File of a protomodel that is injected.
+        hypotheses: Simple models of each kind in the Bayes factor, 0 for none.
+    """
+
+    database: str = "embedded"
+    mode: str = "default"
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    injected: str | None = None
+    hypotheses: int = 1
+
+
+class FixedTarget(EngineTarget):
+    """The score with tables of one size: models that do not fit are rejected."""
+
+    def enlarged(self, demand: tuple[int, ...]) -> "FixedTarget":
+        """Nothing changes, so that no task waits for a compiler."""
+        del demand
+        return self
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What one process needs for all tasks of a campaign.
+
+    Attributes:
+        multiverse: The pseudo-databases.
+        injection: The signal in them, if any.
+        hypotheses: Models of the Bayes factor, if any.
+    """
+
+    multiverse: Multiverse
+    injection: Injection | None
+    hypotheses: Hypotheses | None
+
+
+@lru_cache(maxsize=1)
+def workshop(campaign: Campaign) -> Workshop:
+    """Open the database and prepare everything that pseudo-databases share."""
+    snapshot = load_database(campaign.database, quiet=True)
+    fit = FitConfig(database=campaign.database, mode=campaign.mode, engine=campaign.engine)  # type: ignore[arg-type]
+    engine, _ = make_engine(fit, snapshot, choose_networks(campaign.engine, snapshot))
+    injection = None
+    if campaign.injected is not None:
+        model = read_protomodels(Path(campaign.injected), engine.space, strict=False)[0]
+        injection = inject(engine, model.point, model.cross_sections)
+    hypotheses = None
+    if campaign.hypotheses and not engine.literal:
+        hypotheses = make_hypotheses(engine, _simple_models(engine, campaign))
+    return Workshop(make_multiverse(snapshot, engine), injection, hypotheses)
+
+
+def search_pseudo_databases(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Search some pseudo-databases.
+
+    Args:
+        payload: ``campaign``, a `Campaign` as a dictionary, and ``indices``, numbers of
+            pseudo-databases; `REAL` is the real data.
+
+    Returns:
+        ``results``: one document per index, see `search_one`.
+    """
+    campaign = campaign_of(payload["campaign"])
+    found = [search_one(campaign, index) for index in payload["indices"]]
+    return {"results": found}
+
+
+def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
+    """Search one pseudo-database.
+
+    Returns:
+        ``index``, ``K``, ``Z``, ``r_max``, ``masses`` by PDG number and ``model`` (the whole
+        dictionary) of the best model, ``log_bayes_factor``, and ``largest_z``, the largest
+        significance of a region.
+    """
+    shop = workshop(campaign)
+    engine = shop.multiverse.engine
+    if index != REAL:
+        data = shop.multiverse.data(index, campaign.recipe, shop.injection)
+        engine = shop.multiverse.engine_of(data, campaign.recipe, shop.injection)
+    seed = campaign.search.seed * 1_000_003 + index + 1
+    config = replace(campaign.search, seed=seed)
+    target = FixedTarget(engine)  # type: ignore[reportCallIssue]
+    state = grown_state(target, config)
+    if config.steps:
+        state = search(target, config, state=state)
+    table = engine.regions
+    z = root_significance(*(np.asarray(a) for a in (table.observed, table.background,
+                                                    table.background_error)))  # fmt: skip
+    document: dict[str, Any] = {
+        "index": index,
+        "K": None,
+        "Z": None,
+        "r_max": None,
+        "masses": {},
+        "model": None,
+        "largest_z": float(z.max()),
+        "log_bayes_factor": None,
+    }
+    best = state.hiscores
+    if bool(best.live[0]):
+        point = jax.tree.map(np.asarray, best_point(state))
+        model = point_to_dict(engine.space, point)
+        document |= {
+            "K": float(best.score[0]),
+            "Z": float(np.sqrt(best.z_squared[0])),
+            "r_max": float(best.r_max[0]),
+            "masses": {str(pid): float(mass) for pid, mass in model["masses"].items()},
+            "model": repr(model),
+        }
+    if shop.hypotheses is not None:
+        document["log_bayes_factor"] = log_bayes_factor(log_ratios(engine, shop.hypotheses))
+    return document
+
+
+def injected_content(path: str) -> list[int]:
+    """PDG numbers of the model in a file."""
+    space = protomodel_space()
+    point = read_protomodels(Path(path), space, strict=False)[0].point
+    return [pid for pid, on in zip(space.pdg_ids, np.asarray(point.active), strict=True) if on]
+
+
+def campaign_of(document: Mapping[str, Any]) -> Campaign:
+    """A campaign from its dictionary (`dataclasses.asdict`, through JSON)."""
+    from jaxlik.fit.config import MoveWeights
+
+    search = dict(document["search"])
+    search["moves"] = MoveWeights(**search["moves"])
+    numbers = dict(document["engine"])
+    numbers["networks"] = Path(numbers["networks"]) if numbers["networks"] else None
+    return Campaign(
+        **{
+            **document,
+            "search": SearchConfig(**search),
+            "engine": EngineConfig(**numbers),
+            "recipe": Recipe(**document["recipe"]),
+        }
+    )
+
+
+def _simple_models(engine: Engine, campaign: Campaign) -> ModelPoint:
+    """Models of one new particle or one pair, at random masses, with reference cross sections."""
+    target = EngineTarget(engine)  # type: ignore[reportCallIssue]
+    leads = find_leads(engine.space, engine.yields)
+    masses = sample_masses(leads, engine.yields, campaign.hypotheses, campaign.search.seed)
+    most = campaign.search.max_particles
+    return lead_models(engine.space, leads, masses, target.reference_fn, most)
