@@ -35,9 +35,6 @@ from walkers.leads import find_leads, lead_models, sample_masses
 from walkers.run import best_point, search
 from walkers.target import EngineTarget
 
-REAL = -1
-"""Index of the real data."""
-
 
 @dataclass(frozen=True)
 class Campaign:
@@ -107,7 +104,7 @@ def search_pseudo_databases(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         payload: ``campaign``, a `Campaign` as a dictionary, and ``indices``, numbers of
-            pseudo-databases; `REAL` is the real data.
+            pseudo-databases; negative ones are searches of the real data.
 
     Returns:
         ``results``: one document per index, see `search_one`.
@@ -118,7 +115,11 @@ def search_pseudo_databases(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
-    """Search one pseudo-database.
+    """Search one pseudo-database, or the real data.
+
+    Args:
+        campaign: What to do.
+        index: Number of the pseudo-database; negative for the real data.
 
     Returns:
         ``index``, ``K``, ``Z``, ``r_max``, ``masses`` by PDG number and ``model`` (the whole
@@ -127,11 +128,10 @@ def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
     """
     shop = workshop(campaign)
     engine = shop.multiverse.engine
-    if index != REAL:
+    if index >= 0:
         data = shop.multiverse.data(index, campaign.recipe, shop.injection)
         engine = shop.multiverse.engine_of(data, campaign.recipe, shop.injection)
-    seed = campaign.search.seed * 1_000_003 + index + 1
-    config = replace(campaign.search, seed=seed)
+    config = replace(campaign.search, seed=_seed(campaign.search.seed, index))
     target = FixedTarget(engine)  # type: ignore[reportCallIssue]
     state = grown_state(target, config)
     if config.steps:
@@ -188,6 +188,11 @@ def campaign_of(document: Mapping[str, Any]) -> Campaign:
             "recipe": Recipe(**document["recipe"]),
         }
     )
+
+
+def _seed(seed: int, index: int) -> int:
+    """Of one search: different for every index, those of real data included."""
+    return seed * 2_000_003 + (2 * index if index >= 0 else -2 * index - 1)
 
 
 def _simple_models(engine: Engine, campaign: Campaign) -> ModelPoint:

@@ -10,9 +10,9 @@ from jaxlik.fit.__main__ import main
 DATABASE = str(Path(__file__).resolve().parents[1] / "data" / "thinned.npz")
 
 SMALL = (
-    *("--database", DATABASE, "--databases", "3", "--each", "1", "--real", "1"),
+    *("--database", DATABASE, "--databases", "3", "--each", "1", "--real", "2"),
     *("--search.leads", "1", "--search.steps", "1", "--search.walkers", "4"),
-    *("--search.keep", "2", "--search.gradient-steps", "1", "--search.max-particles", "3"),
+    *("--search.keep", "2", "--search.gradient-steps", "0", "--search.max-particles", "3"),
 )
 
 
@@ -44,14 +44,17 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path, capsys):
     assert run(*SMALL, "--output", one) == 0
     assert run(*SMALL, "--output", two, "--workers", "2") == 0
     names = sorted(path.name for path in (one / "chunks").glob("*.json"))
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert (one / "chunks" / name).read_bytes() == (two / "chunks" / name).read_bytes()
     assert (one / "summary.json").read_bytes() == (two / "summary.json").read_bytes()
     document = json.loads((one / "summary.json").read_text())
     assert document["schema"] == "jaxlik/calibration/1"
     assert [found["index"] for found in document["results"]] == [0, 1, 2]
-    assert document["real"][0]["index"] == -1
+    assert [found["index"] for found in document["real"]] == [-1, -2]
+    # Both are the same data, searched with different seeds.
+    assert len({found["largest_z"] for found in document["real"]}) == 1
+    assert len({found["largest_z"] for found in document["results"]}) == 3
     assert document["bayes_factor"]["number"] == 3
     assert "global p" in capsys.readouterr().out
     # More pseudo-databases add to those that are there.

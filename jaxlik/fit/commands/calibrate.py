@@ -239,10 +239,10 @@ def payloads_of(config: CalibrateConfig, campaign: Mapping[str, Any]) -> list[di
 
 
 def _state(done: Mapping[int, Mapping[str, Any]]) -> str:
-    real = [one["K"] for index, one in done.items() if index < 0 and one["K"] is not None]
-    fake = [one["K"] or -1e9 for index, one in done.items() if index >= 0]
-    text = f"best fake K {max(fake):.2f}" if fake else ""
-    return f"{text}, data {real[0]:.2f}" if real and fake else text
+    first = done.get(-1, {}).get("K")
+    fake = [one["K"] for index, one in done.items() if index >= 0 and one["K"] is not None]
+    parts = [] if first is None else [f"data K = {first:.2f}"]
+    return ", ".join([*parts, f"pseudo K up to {max(fake):.2f}"] if fake else parts)
 
 
 def _conclude(
