@@ -7,7 +7,7 @@ the mean of B over data
 of the Standard Model is 1 and P(B > k) < 1/k. What the models predict does not depend on data
 either: it is computed once, and every pseudo-database costs likelihoods alone. Likelihoods are
 profiled, so that the mean is 1 to the extent that profiles are densities
-(`tests/calibration/test_global_p.py`).
+(`tests/calibration/test_global_p.py`); most of it comes from rare databases.
 """
 
 from collections.abc import Callable
@@ -48,17 +48,18 @@ class Hypotheses(NamedTuple):
         return self.points.masses.shape[0]
 
 
-def make_hypotheses(engine: Engine, points: ModelPoint) -> Hypotheses:
+def make_hypotheses(engine: Engine, points: ModelPoint, expected: float = EXPECTED) -> Hypotheses:
     """Models with signal strengths at which an experiment without them would exclude them.
 
     All signal strengths of a model are scaled by one factor, such that its most sensitive
-    combination expects about `EXPECTED`. Models that nothing sees, or that do not fit the
+    combination expects about `expected`. Models that nothing sees, or that do not fit the
     engine's tables, are left out.
 
     Args:
         engine: Any of the database, in mode ``default``: there regions are chosen by
             expected sensitivity.
         points: Models, stacked.
+        expected: 2 ln(L(model)/L(SM)) on data that equal the expectation of the model.
 
     Raises:
         ConfigError: mode ``protomodels``, whose regions depend on data.
@@ -66,7 +67,7 @@ def make_hypotheses(engine: Engine, points: ModelPoint) -> Hypotheses:
     first = _predict_all(engine, points)
     power = _in_chunks(_sensitivity, engine, first.predictions)
     seen = power > 0
-    factor = jnp.asarray(np.sqrt(EXPECTED / power[seen]))
+    factor = jnp.asarray(np.sqrt(expected / power[seen]))
     chosen = jax.tree.map(lambda leaf: leaf[seen], first.points)
     strengths = chosen.signal_strengths * factor[:, None]
     return _predict_all(engine, eqx.tree_at(lambda p: p.signal_strengths, chosen, strengths))

@@ -121,7 +121,7 @@ def hypotheses(thinned):
     leads = find_leads(engine.space, engine.yields)
     masses = sample_masses(leads, engine.yields, 1, 0)
     points = lead_models(engine.space, leads, masses, target.reference_fn, 8)
-    return engine, make_hypotheses(engine, points)
+    return engine, make_hypotheses(engine, points, expected=1.0)
 
 
 @pytest.mark.slow
