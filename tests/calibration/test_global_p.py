@@ -192,3 +192,9 @@ def test_closure_counts_particles():
     )
     assert found["found"] == {"1000006": 2, "1000022": 3}
     assert (found["all_found"], found["exact"]) == (2, 1)
+
+
+def test_light_squarks_are_one_kind():
+    found = closure([result(0, 1.0, {"1000022": 1.0, "1000004": 2.0})], [1000022, 1000001])
+    assert found["found"] == {"1000001": 1, "1000022": 1}
+    assert found["exact"] == 1
