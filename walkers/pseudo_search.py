@@ -26,7 +26,8 @@ from jaxlik.calibration.significance import root_significance
 from jaxlik.calibration.universe import Multiverse, make_multiverse
 from jaxlik.database.compile import load_database
 from jaxlik.engine import Engine
-from jaxlik.fit.config import EngineConfig, FitConfig, SearchConfig
+from jaxlik.errors import ConfigError
+from jaxlik.fit.config import EngineConfig, FitConfig, MoveWeights, SearchConfig
 from jaxlik.fit.engines import choose_networks, make_engine
 from jaxlik.physics.model import ModelPoint, point_to_dict, protomodel_space
 from jaxlik.physics.protomodels import read_protomodels
@@ -48,6 +49,8 @@ class Campaign:
         recipe: How pseudo-data are drawn.
         injected: File of a protomodel that is injected.
         hypotheses: Simple models of each kind in the Bayes factor, 0 for none.
+        fingerprint: Of the contents of database and injected file: results of others are
+            not mixed in.
     """
 
     database: str = "embedded"
@@ -57,6 +60,7 @@ class Campaign:
     recipe: Recipe = field(default_factory=Recipe)
     injected: str | None = None
     hypotheses: int = 1
+    fingerprint: str = ""
 
 
 class FixedTarget(EngineTarget):
@@ -166,16 +170,22 @@ def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
 
 
 def injected_content(path: str) -> list[int]:
-    """PDG numbers of the model in a file."""
+    """PDG numbers of the first model in a file.
+
+    Raises:
+        ModelPointError: the file cannot be read.
+        ConfigError: it holds no model.
+    """
     space = protomodel_space()
-    point = read_protomodels(Path(path), space, strict=False)[0].point
+    models = read_protomodels(Path(path), space, strict=False)
+    if not models:
+        raise ConfigError(f"--injected {path} holds no model; wanted at least one")
+    point = models[0].point
     return [pid for pid, on in zip(space.pdg_ids, np.asarray(point.active), strict=True) if on]
 
 
 def campaign_of(document: Mapping[str, Any]) -> Campaign:
     """A campaign from its dictionary (`dataclasses.asdict`, through JSON)."""
-    from jaxlik.fit.config import MoveWeights
-
     search = dict(document["search"])
     search["moves"] = MoveWeights(**search["moves"])
     numbers = dict(document["engine"])

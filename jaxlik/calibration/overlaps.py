@@ -26,7 +26,7 @@ from jaxlik.typing import Bool, Float
 Method = Literal["exact", "bootstrap"]
 
 THRESHOLD = 0.01
-"""Largest correlation of combinable regions (arXiv:2209.00025)."""
+"""Largest correlation of combinable regions: one per cent is taken as none."""
 
 CONFIDENCE = 0.95
 """Of the bounds on each correlation."""

@@ -3,7 +3,9 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxlik.errors import ConvergenceError
 from jaxlik.inference.limits import find_upper_limit
 from jaxlik.inference.profile import likelihood_pair
 from jaxlik.statmodels.poisson import PoissonCounting
@@ -12,7 +14,6 @@ from jaxlik.typing import Array, Float
 LEVEL = 0.95
 
 
-@eqx.filter_jit
 def event_limits(
     observed: Float[Array, " region"],
     background: Float[Array, " region"],
@@ -24,7 +25,27 @@ def event_limits(
         observed: Events.
         background: Expected events.
         error: Standard deviation of the background [events].
+
+    Raises:
+        ConvergenceError: a region has no finite limit.
     """
+    found = _event_limits(*map(jnp.asarray, (observed, background, error)))
+    bad = np.flatnonzero(~np.isfinite(np.asarray(found)))
+    if len(bad):
+        i = int(bad[0])
+        raise ConvergenceError(
+            f"{len(bad)} regions have no upper limit, the first number {i} with {observed[i]:g} "
+            f"events and a background of {background[i]:g} +- {error[i]:g}; wanted a finite one"
+        )
+    return found
+
+
+@eqx.filter_jit
+def _event_limits(
+    observed: Float[Array, " region"],
+    background: Float[Array, " region"],
+    error: Float[Array, " region"],
+) -> Float[Array, " region"]:
 
     def one(n: Array, b: Array, sigma: Array) -> Array:
         model = PoissonCounting(n[None], b[None], sigma[None])

@@ -11,6 +11,7 @@ from jaxlik.calibration.injection import Injection
 from jaxlik.calibration.limit_maps import LimitMaps, make_limit_maps
 from jaxlik.calibration.pseudo_data import PseudoData, Recipe, draw, limit_factors
 from jaxlik.calibration.region_limits import event_limits
+from jaxlik.calibration.workspace_correlations import workspace_correlations
 from jaxlik.database.snapshot import Snapshot
 from jaxlik.engine import Engine
 from jaxlik.evaluation import JointModels
@@ -70,8 +71,6 @@ def make_multiverse(snapshot: Snapshot, engine: Engine) -> Multiverse:
         snapshot: Database.
         engine: Made from it.
     """
-    from jaxlik.calibration.workspace_correlations import workspace_correlations
-
     backgrounds = make_backgrounds(snapshot, workspace_correlations(snapshot))
     table = engine.regions
     scale = event_limits(table.background, table.background, table.background_error)

@@ -90,7 +90,8 @@ def test_campaigns_survive_json_and_seeds_differ():
     from walkers import pseudo_search
 
     config = CalibrateConfig(databases=10, each=4, real=2, injected=None, fudge=0.65)
-    campaign = campaign_of(config)
+    campaign = campaign_of(config, "digest")
+    assert campaign_of(config, "other") != campaign
     payloads = payloads_of(config, asdict(campaign))
     assert [payload["indices"] for payload in payloads] == [
         *([-1], [-2], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9]),

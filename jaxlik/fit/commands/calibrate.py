@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -162,7 +163,7 @@ def _calibrate(config: CalibrateConfig, console: Console) -> int:
     from jaxlik.database.compile import load_database
     from walkers.executors import Workers, check_workers, open_executor, tasks_in_flight
     from walkers.farm import run_chunks
-    from walkers.pseudo_search import search_pseudo_databases
+    from walkers.pseudo_search import injected_content, search_pseudo_databases
 
     workers = Workers(
         config.workers,
@@ -173,12 +174,13 @@ def _calibrate(config: CalibrateConfig, console: Console) -> int:
         config.memory,
     )
     check_workers(workers)
+    content = None if config.injected is None else injected_content(str(config.injected))
     # Compiled and stored before workers need it, so that they do not do it all at once.
     snapshot = load_database(config.database, quiet=console.quiet)
     from jaxlik.calibration.workspace_correlations import workspace_correlations
 
     workspace_correlations(snapshot, quiet=console.quiet)
-    campaign = campaign_of(config)
+    campaign = campaign_of(config, snapshot.sha256)
     payloads = payloads_of(config, asdict(campaign))
     assert config.output is not None
     done: dict[int, dict[str, Any]] = {}
@@ -209,22 +211,24 @@ def _calibrate(config: CalibrateConfig, console: Console) -> int:
     seconds = time.perf_counter() - started
     console.note(f"{len(done)} searches in {seconds:.0f} s")
     database = {"version": snapshot.version, "sha256": snapshot.sha256}
-    return _conclude(config, console, campaign, database, done, len(done) == total)
+    return _conclude(config, console, campaign, content, database, done, len(done) == total)
 
 
-def campaign_of(config: CalibrateConfig) -> "Campaign":
+def campaign_of(config: CalibrateConfig, database_sha256: str) -> "Campaign":
     """What all workers have to know."""
     from jaxlik.calibration.pseudo_data import Recipe
     from walkers.pseudo_search import Campaign
 
     recipe = Recipe(config.search.seed, config.fudge, config.sampled, config.strength,
                     config.distance, config.rederive)  # fmt: skip
+    model = b"" if config.injected is None else config.injected.read_bytes()
+    fingerprint = sha256(database_sha256.encode() + model).hexdigest()
     injected = None if config.injected is None else str(config.injected.resolve())
     place = config.database
     if place != "embedded":
         place = str(Path(place).resolve())
     return Campaign(place, config.mode, config.engine, config.search, recipe, injected,
-                    config.hypotheses)  # fmt: skip
+                    config.hypotheses, fingerprint)  # fmt: skip
 
 
 def payloads_of(config: CalibrateConfig, campaign: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -249,6 +253,7 @@ def _conclude(
     config: CalibrateConfig,
     console: Console,
     campaign: "Campaign",
+    content: list[int] | None,
     database: dict[str, Any],
     done: Mapping[int, Mapping[str, Any]],
     complete: bool,
@@ -257,11 +262,9 @@ def _conclude(
     from jaxlik.fit.calibration_report import calibration_document, calibration_report, statistic
     from jaxlik.plotting import save
     from jaxlik.plotting_calibration import k_values
-    from walkers.pseudo_search import injected_content
 
     real = [done[index] for index in sorted(done, reverse=True) if index < 0]
     fake = [done[index] for index in sorted(done) if index >= 0]
-    content = None if campaign.injected is None else injected_content(campaign.injected)
     shared = json.loads(json.dumps(asdict(campaign), default=str))
     document = calibration_document(shared, database, real, fake, content)
     assert config.output is not None
