@@ -15,9 +15,9 @@ LEVEL = 0.95
 
 
 def event_limits(
-    observed: Float[Array, " region"],
-    background: Float[Array, " region"],
-    error: Float[Array, " region"],
+    observed: Float[Array | np.ndarray, " region"],
+    background: Float[Array | np.ndarray, " region"],
+    error: Float[Array | np.ndarray, " region"],
 ) -> Float[Array, " region"]:
     """Signal events excluded at 95 % by CLs (asymptotic, arXiv:1007.1727), per region.
 
