@@ -34,6 +34,10 @@ class ConvergenceError(JaxlikError, RuntimeError):
     """A numerical solver did not reach its tolerance."""
 
 
+class MissingPackageError(JaxlikError, ImportError):
+    """An optional package is not installed."""
+
+
 class CheckpointError(JaxlikError, RuntimeError):
     """A run directory cannot be resumed."""
 

@@ -189,7 +189,8 @@ def campaign_of(document: Mapping[str, Any]) -> Campaign:
     search = dict(document["search"])
     search["moves"] = MoveWeights(**search["moves"])
     numbers = dict(document["engine"])
-    numbers["networks"] = Path(numbers["networks"]) if numbers["networks"] else None
+    for name in ("networks", "combinability"):
+        numbers[name] = Path(numbers[name]) if numbers[name] else None
     return Campaign(
         **{
             **document,

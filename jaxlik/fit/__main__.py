@@ -5,10 +5,12 @@ answer is an error, such as bad input or a search that found nothing; 2 wrong us
 """
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
 from jaxlik.errors import JaxlikError
 from jaxlik.fit.console import Console
+from jaxlik.fit.examples import EXAMPLES
 
 PROGRAM = "python -m jaxlik.fit"
 
@@ -20,8 +22,9 @@ COMMANDS = {
     "census": "significance of every signal region of a database",
     "calibrate": "search pseudo-databases: global p-value, closure with injected signals",
     "snapshot": "compile a database and list what is in it",
+    "completion": "tab completion for bash, zsh or fish",
 }
-"""Modules of `jaxlik.fit.commands`; each has `parse(arguments)` and `run(parsed)`."""
+"""Modules of `jaxlik.fit.commands`; each has `OPTIONS`, `parse(arguments)` and `run(parsed)`."""
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -43,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         return OK
     name = given.pop(0) if given and not given[0].startswith("-") else "build"
     if name not in COMMANDS:
-        console.error(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
+        near = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        console.error(f"there is no command {name!r}; {hint}")
         return USAGE
     try:
         # Lazily: a command imports what it needs, and --help stays fast.
@@ -62,22 +67,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """The commands in one line each."""
+    """The commands in one line each, and where to begin."""
     lines = [f"usage: {PROGRAM} [COMMAND] [options]", "", "commands:"]
-    lines += [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    lines += ["", "to begin with:"]
+    for name in ("build", "point", "workspace"):
+        given, what = EXAMPLES[name][0]
+        lines.append(f"  {PROGRAM} {name} {given}".rstrip() + f"\n      {what}")
     lines += [
         "",
         f"'{PROGRAM} COMMAND --help' lists the options of a command, '--version' the versions.",
+        "--json FILE writes results as JSON, '-' to standard output; --quiet and --verbose say how",
+        "much is told on standard error. Exit codes: 0 done, 1 an error, 2 wrong usage.",
     ]
     return "\n".join(lines)
 
 
 def version_text() -> str:
-    """Versions of everything that numbers depend on, and the device."""
-    from jaxlik.fit.runtime import device, versions
+    """Versions of everything that numbers depend on, of optional packages, and the devices."""
+    from jaxlik.database.compile import cache_folder
+    from jaxlik.fit.runtime import devices, optional_versions, versions
 
-    lines = [f"{name:<8} {value}" for name, value in versions().items()]
-    return "\n".join([*lines, f"{'device':<8} {device()}"])
+    rows = [*versions().items(), *optional_versions().items()]
+    rows += [("device", text) for text in devices()]
+    rows.append(("cache", str(cache_folder())))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}} {value}" for name, value in rows)
 
 
 if __name__ == "__main__":

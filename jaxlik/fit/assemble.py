@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.combination.cliques import make_clique_table
-from jaxlik.combination.overlap import Candidate, overlap_of
+from jaxlik.combination.overlap import Candidate, Combinability, overlap_of
 from jaxlik.critic import LimitTable
 from jaxlik.database.records import CovarianceRecord, Result
 from jaxlik.database.snapshot import Snapshot
@@ -35,6 +35,7 @@ def build_engine(
     buckets: Buckets | None = None,
     limit_likelihoods: bool = True,
     surrogate: SurrogateFile | None = None,
+    combinability: Combinability | None = None,
 ) -> tuple[Engine, Labels]:
     """Assemble the engine for a snapshot.
 
@@ -50,6 +51,8 @@ def build_engine(
             expected limits enter combinations (they did in 2020, not in 2024).
         surrogate: Trained networks to take efficiencies from, instead of the maps of
             the snapshot.
+        combinability: Pairs of analyses that may be multiplied; those embedded in the package
+            by default.
 
     Returns:
         The engine, and the names on its axes.
@@ -73,6 +76,7 @@ def build_engine(
     limit_results = _limit_results(snapshot, axis) if literal and limit_likelihoods else []
     candidates = [_candidate(result, "efficiency_map") for result in results]
     candidates += [_candidate(result, "upper_limit") for result in limit_results]
+    overlap = overlap_of(candidates, combinability)
     engine = Engine(
         space=space,
         cross_sections=reference_cross_sections(space),
@@ -84,7 +88,7 @@ def build_engine(
         limits=_limit_table(snapshot, axis, limit_results),
         regions=_regions(snapshot, results, axis),
         joint=_joint_models(results, axis),
-        cliques=make_clique_table(overlap_of(candidates)),
+        cliques=make_clique_table(overlap),
         settings=numbers,
         literal=literal,
         num_limit_results=len(limit_results),
@@ -96,6 +100,7 @@ def build_engine(
         limits=axis.limits,
         limit_results=tuple(r.provenance for r in limit_results),
         provenance={r.provenance.folder: r.provenance for r in snapshot.results},
+        overlap=overlap,
     )
     return engine, labels
 

@@ -165,6 +165,8 @@ class EngineConfig:
         yields: Efficiencies from the published maps (exact), from trained networks, or
             (auto) from the maps where the database holds them.
         networks: File of trained networks; those of the package by default.
+        combinability: JSON file of the pairs of analyses that may be multiplied,
+            {analysis: [analyses]}; the table of the package by default.
     """
 
     threshold: float = 1.3
@@ -174,6 +176,7 @@ class EngineConfig:
     limit_likelihoods: bool = True
     yields: Yields = "auto"
     networks: Path | None = None
+    combinability: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """From a configuration to the engine it asks for: exact yields, or learned ones."""
 
+import hashlib
+import json
+
 import numpy as np
 
+from jaxlik.combination.overlap import read_combinability
 from jaxlik.database.archive import digest
 from jaxlik.database.snapshot import HULLS_ONLY, Snapshot
 from jaxlik.database.surrogate_file import SurrogateFile, open_surrogate, shipped_surrogate
@@ -25,8 +29,8 @@ def make_engine(
         surrogate: Trained networks, or `None` for exact yields.
 
     Raises:
-        DatabaseError: the snapshot holds no efficiencies, or the networks are those of
-            another database.
+        DatabaseError: the snapshot holds no efficiencies, the networks are those of another
+            database, or the table of combinable pairs is no good.
     """
     numbers = config.engine
     return build_engine(
@@ -40,6 +44,7 @@ def make_engine(
         ),
         limit_likelihoods=numbers.limit_likelihoods,
         surrogate=surrogate,
+        combinability=read_combinability(numbers.combinability),
     )
 
 
@@ -56,6 +61,29 @@ def choose_networks(numbers: EngineConfig, snapshot: Snapshot) -> SurrogateFile 
     if not (learned or (numbers.yields == "auto" and snapshot.manifest.get(HULLS_ONLY))):
         return None
     return open_surrogate(numbers.networks or shipped_surrogate())
+
+
+def ingredients(config: FitConfig, snapshot: Snapshot, engine: Engine) -> dict[str, str]:
+    """What a run is made from, and what it must find again when it goes on.
+
+    Args:
+        config: Of the run.
+        snapshot: Database.
+        engine: Made from it.
+
+    Returns:
+        Version, SHA-256 and path of the database; digests of the networks and of the table of
+        combinable pairs where others than the maps and the table of the package are used.
+    """
+    found = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
+    networks = networks_digest(engine)
+    if networks is not None:
+        found["networks"] = networks
+    if config.engine.combinability is not None:
+        table = read_combinability(config.engine.combinability).partners
+        text = json.dumps({name: sorted(others) for name, others in sorted(table.items())})
+        found["combinability"] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return found
 
 
 def networks_digest(engine: Engine) -> str | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jaxlik.combination.overlap import Overlap
 from jaxlik.database.records import Provenance
 from jaxlik.yields.build import LimitKey
 
@@ -16,6 +17,7 @@ class Labels:
         limits: Result and topology of every upper-limit map.
         limit_results: Upper-limit results among the candidates.
         provenance: All results by folder.
+        overlap: Which candidates may be multiplied.
     """
 
     results: tuple[Provenance, ...]
@@ -23,6 +25,7 @@ class Labels:
     limits: tuple[LimitKey, ...]
     limit_results: tuple[Provenance, ...]
     provenance: dict[str, Provenance]
+    overlap: Overlap
 
     @property
     def candidates(self) -> tuple[Provenance, ...]:

@@ -22,6 +22,8 @@ class PointConfig:
     Attributes:
         models: Files, folders or tables.
         database: SModelS text database (folder or .tar.xz), snapshot, or `embedded`.
+        combinability: JSON file of the pairs of analyses that may be combined,
+            {analysis: [analyses]}; the table of the package by default.
         template: SLHA file that the rows of a table change.
         particles: SLHA file with QNUMBERS blocks of further particles.
         yields: Efficiencies from the maps (exact) or from networks trained on them; auto
@@ -43,6 +45,7 @@ class PointConfig:
 
     models: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
     database: str = "embedded"
+    combinability: Path | None = None
     template: Path | None = None
     particles: Path | None = None
     yields: Literal["auto", "exact", "networks"] = "auto"

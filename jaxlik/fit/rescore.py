@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.combination.certified import JointSelection, certified_combination
-from jaxlik.combination.overlap import Candidate, Overlap, overlap_of
+from jaxlik.combination.overlap import Overlap
 from jaxlik.engine import Engine
 from jaxlik.errors import ConvergenceError, Status
 from jaxlik.evaluation import Evaluation, Prediction
@@ -85,7 +85,7 @@ def rescore(
             f"evaluation of the model ended with: {evaluation.status}; enlarge the buckets to "
             f"hold {np.asarray(evaluation.prediction.signals.demand).tolist()}"
         )
-    overlap = overlap_of([Candidate(p.analysis, p.experiment, p.sqrts) for p in labels.candidates])
+    overlap = labels.overlap
     if element_veto:
         overlap = veto_shared_topologies(engine, labels, evaluation, overlap)
 

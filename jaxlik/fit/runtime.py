@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,14 @@ from typing import Any
 from jaxlik.compilation import compile_short
 from jaxlik.precision import enable_x64
 
-PACKAGES = ("jaxlik", "jax", "jaxlib", "equinox", "numpy", "scipy", "smodels", "pyhf")
+PACKAGES = (
+    *("jaxlik", "jax", "jaxlib", "equinox", "optax", "numpyro"),
+    *("numpy", "scipy", "smodels", "pyhf"),
+)
+OPTIONAL = (
+    *("iminuit", "cabinetry", "blackjax", "emcee", "dynesty", "spey", "spey-pyhf"),
+    *("distributed", "dask-jobqueue", "pyarrow"),
+)
 
 
 SHORTEST_COMPILATION = 0.02
@@ -64,6 +71,27 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "missing"
+    return found
+
+
+def optional_versions() -> dict[str, str]:
+    """Versions of the packages that jaxlik serves but does not need, where installed."""
+    found = {}
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def devices() -> list[str]:
+    """Each device that JAX computes on, in words, and its memory where known."""
+    import jax
+
+    found = []
+    for one in jax.devices():
+        limit = (one.memory_stats() or {}).get("bytes_limit")
+        memory = f", {limit / 2**30:.0f} GiB" if limit else ""
+        found.append(f"{one.device_kind} ({one.platform} {one.id}){memory}")
     return found
 
 

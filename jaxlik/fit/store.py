@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,13 @@ STATE = "state"
 LOG = "log.jsonl"
 SUMMARY = "summary.json"
 FIGURES = "figures"
+
+_INGREDIENTS = {
+    "sha256": ("database", "(unknown)"),
+    "networks": ("networks", "(none, exact)"),
+    "combinability": ("table of combinable pairs", "(the package's)"),
+}
+"""What a resumed run must find again: its name in words, and what stands for the default."""
 
 RUNNING, DONE, INTERRUPTED, FAILED = "running", "done", "interrupted", "failed"
 
@@ -162,30 +169,24 @@ def open_run(path: str | Path) -> tuple[RunDirectory, FitConfig]:
     return RunDirectory(path, manifest), config
 
 
-def check_database(run: RunDirectory, sha256: str, networks: str | None = None) -> None:
-    """Raise unless a run was made with the database and the networks at hand.
+def check_ingredients(run: RunDirectory, found: Mapping[str, str]) -> None:
+    """Raise unless a run was made with the database and the tables at hand.
 
     Args:
         run: To be resumed.
-        sha256: Digest of the database.
-        networks: Digest of the networks that yields are taken from; `None` for exact ones.
+        found: What is at hand (`jaxlik.fit.engines.ingredients`).
 
     Raises:
-        CheckpointError: the digests differ.
+        CheckpointError: digests differ.
     """
-    made_with = run.manifest.get("database", {}).get("networks")
-    if made_with != networks:
-        raise CheckpointError(
-            f"{run.path}: its yields are from networks {made_with or '(none, exact)'}, now they "
-            f"are from {networks or '(none, exact)'}; resume with the same networks, or start a "
-            "new run"
-        )
-    wanted = run.manifest.get("database", {}).get("sha256")
-    if wanted != sha256:
-        raise CheckpointError(
-            f"{run.path}: was made with database {str(wanted)[:12]}, the one given is "
-            f"{sha256[:12]}; resume with the same database, or start a new run"
-        )
+    made_with = run.manifest.get("database", {})
+    for name, (what, default) in _INGREDIENTS.items():
+        wanted, given = ((one.get(name) or "")[:12] or default for one in (made_with, found))
+        if wanted != given:
+            raise CheckpointError(
+                f"{run.path}: was made with {what} {wanted}, now it is {given}; resume with the "
+                "same one, or start a new run"
+            )
 
 
 def _default_path(seed: int) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxlik.combination.overlap import Combinability
 from jaxlik.database.records import Result
 from jaxlik.database.snapshot import HULLS_ONLY, Snapshot
 from jaxlik.database.surrogate_file import SurrogateFile
@@ -52,19 +53,27 @@ class Atlas:
         snapshot: A compiled database.
         surrogate: Networks to take efficiencies from instead of its maps; maps without a
             network, those with lifetimes, are left out.
+        combinability: Pairs of analyses that may be combined; those embedded in the package
+            by default.
 
     Raises:
         DatabaseError: the snapshot holds no efficiencies and there are no networks, or the
             networks are those of another database.
     """
 
-    def __init__(self, snapshot: Snapshot, surrogate: SurrogateFile | None = None):
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        surrogate: SurrogateFile | None = None,
+        combinability: Combinability | None = None,
+    ):
         if snapshot.manifest.get(HULLS_ONLY) and surrogate is None:
             raise DatabaseError(
                 f"{snapshot.path}: holds efficiency maps only as hulls; predictions of given "
                 "models need networks or a full database"
             )
         self.snapshot = snapshot
+        self.combinability = combinability
         self.headers = snapshot.maps
         self.networks: NetworkReader | None = None
         self.head_of_map = np.full(len(self.headers), -1, dtype=np.int64)

@@ -229,7 +229,8 @@ def _combination(
         p = atlas.results[voice.prediction.folder].provenance
         candidates.append(Candidate(p.analysis, p.experiment, p.sqrts))
     gains = np.array([gain for _, _, gain in speakers])
-    chosen = np.flatnonzero(best_combination(overlap_of(candidates), gains, min_members=1))
+    overlap = overlap_of(candidates, atlas.combinability)
+    chosen = np.flatnonzero(best_combination(overlap, gains, min_members=1))
     voices = [speakers[k][1] for k in chosen]
     curves = likelihoods.joint(voices)
     fit = fit_curves(curves)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from jaxlik.fit.__main__ import COMMANDS, main
+from jaxlik.fit.examples import EXAMPLES
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +25,49 @@ def test_help_lists_the_commands(capsys):
         assert name in text
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_help_of_a_command_lists_its_options(command, capsys):
+WITH_RESULTS = [name for name in COMMANDS if name not in ("completion", "report")]
+
+
+@pytest.mark.parametrize("command", WITH_RESULTS)
+def test_help_of_a_command_lists_its_options_and_examples(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--json" in text
-    assert "--quiet" in text
+    for option in ("--json", "--quiet", "--verbose"):
+        assert option in text
+    for given, _ in EXAMPLES[command]:
+        assert f"python -m jaxlik.fit {command} {given}".strip() in " ".join(text.split())
+
+
+def test_a_mistyped_command_is_corrected(capsys):
+    assert main(["calibarte"]) == 2
+    assert "did you mean 'calibrate'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell, capsys):
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for name in COMMANDS:
+        assert name in text
+    assert "walkers" in text
+
+
+def test_bash_completes_an_option(tmp_path):
+    script = subprocess.run(
+        [sys.executable, "-m", "jaxlik.fit", "completion", "bash"], capture_output=True, text=True
+    ).stdout
+    (tmp_path / "complete").write_text(script)
+    asked = "source complete; COMP_WORDS=(jaxlik census --da); COMP_CWORD=2; "
+    asked += "$(complete -p jaxlik | sed 's/.*-F \\([^ ]*\\).*/\\1/') jaxlik --da census; "
+    asked += 'echo "${COMPREPLY[@]}"'
+    found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.split() == ["--database"], found.stderr
 
 
 def test_version_names_packages_and_device(capsys):
     assert main(["--version"]) == 0
     text = capsys.readouterr().out
-    for name in ("jaxlik", "jaxlib", "numpy", "device"):
+    for name in ("jaxlik", "jaxlib", "numpyro", "numpy", "distributed", "device", "cpu", "cache"):
         assert name in text
 
 

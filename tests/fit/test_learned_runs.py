@@ -18,7 +18,7 @@ from jaxlik.fit.exact import score_exactly
 from jaxlik.fit.finish import Found
 from jaxlik.fit.inspection import inspect
 from jaxlik.fit.report import models_table, run_report
-from jaxlik.fit.store import check_database, create_run
+from jaxlik.fit.store import check_ingredients, create_run
 from jaxlik.physics.model import point_from_dict
 
 N1, N2, SQUARK = 1000022, 1000023, 1000001
@@ -72,15 +72,16 @@ def test_runs_go_on_only_with_their_networks(learned, tmp_path):
     own = networks_digest(learned[1])
     assert own is not None
     run = create_run(FitConfig(output=tmp_path / "run"), {"database": {"sha256": "a" * 64}})
-    check_database(run, "a" * 64)
-    with pytest.raises(CheckpointError, match=f"now they are from {own}"):
-        check_database(run, "a" * 64, own)
+    plain = {"sha256": "a" * 64}
+    check_ingredients(run, plain)
+    with pytest.raises(CheckpointError, match=f"now it is {own}"):
+        check_ingredients(run, plain | {"networks": own})
     other = create_run(
         FitConfig(output=tmp_path / "other"), {"database": {"sha256": "a" * 64, "networks": own}}
     )
-    check_database(other, "a" * 64, own)
-    with pytest.raises(CheckpointError, match=r"now they are from \(none, exact\)"):
-        check_database(other, "a" * 64)
+    check_ingredients(other, plain | {"networks": own})
+    with pytest.raises(CheckpointError, match=r"now it is \(none, exact"):
+        check_ingredients(other, plain)
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_a_run_leaves_chains_summary_and_figures(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_a_killed_run_resumes_to_the_bit(quick, finished, monkeypatch, capsys, blocks):
     folder = quick / "run"
     with monkeypatch.context() as patch:

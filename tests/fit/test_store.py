@@ -95,6 +95,11 @@ def test_foreign_and_damaged_directories_are_not_resumed(run, damage, message):
 
 
 def test_another_database_is_refused(run):
-    store.check_database(run, "abc")
-    with pytest.raises(CheckpointError, match="made with database abc"):
-        store.check_database(run, "xyz")
+    store.check_ingredients(run, {"sha256": "abc"})
+    with pytest.raises(CheckpointError, match="made with database abc, now it is xyz"):
+        store.check_ingredients(run, {"sha256": "xyz"})
+
+
+def test_another_table_of_combinable_pairs_is_refused(run):
+    with pytest.raises(CheckpointError, match=r"made with table .* now it is 123"):
+        store.check_ingredients(run, {"sha256": "abc", "combinability": "123"})

@@ -74,7 +74,7 @@ def test_fits_tests_and_limits_are_those_of_the_reference(name, workspace_of):
 
 
 @pytest.mark.reference
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_workspace_of_the_database_is_fitted_and_limited(every_workspace):
     assert len(every_workspace) == 26
     records = [flatten_workspace(with_synthetic_signal(d)) for d in every_workspace.values()]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxlik.errors import ConfigError
-from jaxlik.fit.commands.options import option
+from jaxlik.fit.commands.options import option, resolve
 from jaxlik.fit.config import (
     EngineConfig,
     FitConfig,
@@ -96,6 +96,9 @@ class Parsed:
     stored: FitConfig | None = None
 
 
+OPTIONS = Arguments
+
+
 def parse(given: Sequence[str]) -> Parsed:
     """Resolve the command line: defaults, then the file or the resumed run, then flags.
 
@@ -122,13 +125,7 @@ def parse(given: Sequence[str]) -> Parsed:
             search=base.search,
             engine=base.engine,
         )
-    arguments = tyro.cli(
-        Arguments,
-        prog="python -m jaxlik.fit build",
-        args=given,
-        default=default,
-    )
-    return Parsed(arguments, given, stored)
+    return Parsed(resolve(Arguments, "build", given, default=default), given, stored)
 
 
 def run(parsed: Parsed) -> int:
@@ -195,21 +192,19 @@ def build(
     """Search, simplify, score, write, print; returns the exit code."""
     # The one place above which walkers live: the program, not the library, needs them.
     from jaxlik.fit import store
-    from jaxlik.fit.engines import networks_digest
+    from jaxlik.fit.engines import ingredients
     from jaxlik.fit.progress import Recorder
     from jaxlik.fit.runtime import environment
     from walkers import run as walk
     from walkers.state import load_state, save_state
 
-    networks = networks_digest(engine)
-    database = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
-    database |= {"networks": networks} if networks else {}
+    database = ingredients(config, snapshot, engine)
     state = None
     if parsed.stored is None:
         run = store.create_run(config, {**environment(parsed.given), "database": database})
     else:
         run, _ = store.open_run(str(parsed.arguments.resume))
-        store.check_database(run, snapshot.sha256, networks)
+        store.check_ingredients(run, database)
         state = load_state(run.state, walk.initial_state(engine, config.search))
         run.resume(config, int(state.step))
     handler = store.LineHandler(run.path / store.LOG)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from jaxlik.errors import ConfigError
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.config import EngineConfig, Mode, SearchConfig
 from jaxlik.fit.console import Console, terminal_width, write_json
 
@@ -89,9 +90,12 @@ class CalibrateConfig:
     verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
+OPTIONS = CalibrateConfig
+
+
 def parse(given: Sequence[str]) -> CalibrateConfig:
     """Resolve the command line."""
-    return tyro.cli(CalibrateConfig, prog="python -m jaxlik.fit calibrate", args=list(given))
+    return resolve(CalibrateConfig, "calibrate", given)
 
 
 def check(config: CalibrateConfig) -> None:
@@ -221,8 +225,9 @@ def campaign_of(config: CalibrateConfig, database_sha256: str) -> "Campaign":
 
     recipe = Recipe(config.search.seed, config.fudge, config.sampled, config.strength,
                     config.distance, config.rederive)  # fmt: skip
-    model = b"" if config.injected is None else config.injected.read_bytes()
-    fingerprint = sha256(database_sha256.encode() + model).hexdigest()
+    files = (config.injected, config.engine.networks, config.engine.combinability)
+    contents = [database_sha256.encode(), *(b"" if f is None else f.read_bytes() for f in files)]
+    fingerprint = sha256(b"".join(contents)).hexdigest()
     injected = None if config.injected is None else str(config.injected.resolve())
     place = config.database
     if place != "embedded":

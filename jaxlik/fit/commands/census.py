@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from jaxlik.errors import ConfigError
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.console import Console, terminal_width
 
 FIGURE, ROWS, DOCUMENT = "census.png", "regions.csv", "census.json"
@@ -25,6 +26,7 @@ class CensusConfig:
         output: Folder for the figure, one row per region (.csv), and the document (.json).
         json: Write everything as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
+        verbose: Print more about what happens.
     """
 
     database: str = "embedded"
@@ -33,11 +35,15 @@ class CensusConfig:
     output: Path | None = None
     json: str | None = None
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+OPTIONS = CensusConfig
 
 
 def parse(given: Sequence[str]) -> CensusConfig:
     """Resolve the command line."""
-    return tyro.cli(CensusConfig, prog="python -m jaxlik.fit census", args=list(given))
+    return resolve(CensusConfig, "census", given)
 
 
 def check(config: CensusConfig) -> None:
@@ -63,7 +69,7 @@ def run(config: CensusConfig) -> int:
     check(config)
     from jaxlik.fit.runtime import prepare
 
-    prepare(quiet=config.quiet)
+    prepare(quiet=config.quiet, verbose=config.verbose)
     from jaxlik.calibration.census import fudge_scan, take_census
     from jaxlik.database.counts import read_counts
     from jaxlik.fit.census_report import census_document, census_report

@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
 from jaxlik.errors import JaxlikError
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.console import Console, terminal_width
 from jaxlik.fit.point_config import PointConfig, check
 from jaxlik.fit.report import duration
@@ -23,9 +22,12 @@ if TYPE_CHECKING:
     from jaxlik.verdict.point import Verdict
 
 
+OPTIONS = PointConfig
+
+
 def parse(given: Sequence[str]) -> PointConfig:
     """Resolve the command line."""
-    return tyro.cli(PointConfig, prog="python -m jaxlik.fit point", args=list(given))
+    return resolve(PointConfig, "point", given)
 
 
 def run(config: PointConfig) -> int:
@@ -93,21 +95,23 @@ def run(config: PointConfig) -> int:
 
 def _atlas(config: PointConfig, console: Console) -> "Atlas":
     """The database, with networks where it has no maps or they are asked for."""
+    from jaxlik.combination.overlap import read_combinability
     from jaxlik.database.compile import load_database
     from jaxlik.database.snapshot import HULLS_ONLY
     from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
     from jaxlik.verdict.atlas import Atlas
 
+    table = read_combinability(config.combinability)
     snapshot = load_database(config.database, quiet=config.quiet)
     hulls = bool(snapshot.manifest.get(HULLS_ONLY))
     if config.yields == "networks" or (config.yields == "auto" and hulls):
-        atlas = Atlas(snapshot, open_surrogate(shipped_surrogate()))
+        atlas = Atlas(snapshot, open_surrogate(shipped_surrogate()), table)
         console.note(
             "efficiencies from networks (docs/surrogates.md); maps with lifetimes are left out; "
             "a full database has them all"
         )
         return atlas
-    return Atlas(snapshot)
+    return Atlas(snapshot, combinability=table)
 
 
 def _judged(

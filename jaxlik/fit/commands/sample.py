@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from jaxlik.errors import ConfigError
-from jaxlik.fit.commands.options import option
+from jaxlik.fit.commands.options import option, resolve
 from jaxlik.fit.config import (
     EngineConfig,
     FitConfig,
@@ -93,6 +93,9 @@ class Parsed:
     stored: FitConfig | None = None
 
 
+OPTIONS = Arguments
+
+
 def parse(given: Sequence[str]) -> Parsed:
     """Resolve the command line: defaults, then the file or the resumed run, then flags.
 
@@ -122,8 +125,7 @@ def parse(given: Sequence[str]) -> Parsed:
         default = Arguments(
             database=base.database, output=base.output, sample=base.sample, engine=base.engine
         )
-    prog = "python -m jaxlik.fit sample"
-    return Parsed(tyro.cli(Arguments, prog=prog, args=given, default=default), given, stored)
+    return Parsed(resolve(Arguments, "sample", given, default=default), given, stored)
 
 
 def run(parsed: Parsed) -> int:
@@ -176,21 +178,20 @@ def sample(
     # The one place above which samplers live: the program, not the library, needs them.
     from jaxlik.fit import store
     from jaxlik.fit.commands.sample_best import Built, best_model
-    from jaxlik.fit.engines import networks_digest
+    from jaxlik.fit.engines import ingredients, networks_digest
     from jaxlik.fit.runtime import environment
     from walkers.posterior import sampler
 
     del labels
     networks = networks_digest(engine)
-    database = {"version": snapshot.version, "sha256": snapshot.sha256, "path": config.database}
-    database |= {"networks": networks} if networks else {}
+    database = ingredients(config, snapshot, engine)
     maps = _exact_engine(config, snapshot, engine) if config.sample.delayed_acceptance else None
     target = sampler.model_target(engine, config.sample, maps)
     if parsed.stored is None:
         run = store.create_run(config, {**environment(parsed.given), "database": database})
     else:
         run, _ = store.open_run(str(parsed.arguments.resume))
-        store.check_database(run, snapshot.sha256, networks)
+        store.check_ingredients(run, database)
     console.note(f"run directory {run.path}")
     console.note(
         f"{config.sample.chains} chains; the first block waits for the compiler, minutes "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxlik.errors import ConfigError
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.console import Console, terminal_width
 from jaxlik.fit.report import duration, table
 
@@ -51,9 +52,12 @@ class Arguments:
     verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
+OPTIONS = Arguments
+
+
 def parse(given: Sequence[str]) -> Arguments:
     """Resolve the command line."""
-    return tyro.cli(Arguments, prog="python -m jaxlik.fit snapshot", args=list(given))
+    return resolve(Arguments, "snapshot", given)
 
 
 def run(arguments: Arguments) -> int:

@@ -21,6 +21,7 @@ from typing import Annotated
 import tyro
 
 from jaxlik.errors import ConfigError
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.console import Console, terminal_width, write_json
 from jaxlik.fit.report import duration
 
@@ -64,9 +65,12 @@ class Arguments:
     verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
+OPTIONS = Arguments
+
+
 def parse(given: Sequence[str]) -> Arguments:
     """Resolve the command line."""
-    return tyro.cli(Arguments, prog="python -m jaxlik.fit workspace", args=list(given))
+    return resolve(Arguments, "workspace", given)
 
 
 def run(arguments: Arguments) -> int:

@@ -1,0 +1,15 @@
+"""jaxlik inside other people's fitters and samplers.
+
+| for | module |
+|---|---|
+| plain callables, SciPy | `objective`, `scipy_minimize` |
+| iminuit | `iminuit_bridge` |
+| numpyro, blackjax | `numpyro_bridge`, `blackjax_bridge` |
+| emcee, dynesty | `samplers` |
+| pyhf, cabinetry | `pyhf_drop_in`, `pyhf_optimizer` |
+| spey | `spey_plugin`, found through its entry points |
+| SModelS | `smodels_computer` |
+
+Nothing is imported before it is used: none of these packages but pyhf, SModelS, numpyro and SciPy comes
+with jaxlik.
+"""
