@@ -17,6 +17,7 @@ from jaxlik.physics.kinematics import branching_sums, existing_productions, open
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import SAME_BRANCHING_RATIO, SAME_SIGNAL_STRENGTH
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
+from walkers.devices import as_copies, in_turn
 from walkers.moves.settle import is_valid
 from walkers.state import WalkerState, lonely_point
 from walkers.step import default_chunk, joined, rescale, sliced
@@ -166,7 +167,7 @@ def compile_ascent(engine: Engine | AbstractTarget, config: SearchConfig) -> Non
 
 
 def ascend(
-    target: AbstractTarget,
+    target: AbstractTarget | tuple[AbstractTarget, ...],
     walkers: WalkerState,
     kind: int,
     *,
@@ -180,7 +181,7 @@ def ascend(
     has risen there.
 
     Args:
-        target: The score.
+        target: The score, or one copy per device (`walkers.devices.copies`).
         walkers: Where the walkers are; those that wait or see nothing do not climb.
         kind: Number that stands for an ascent among the moves.
         chunk: Walkers per compiled call.
@@ -190,8 +191,11 @@ def ascend(
     Returns:
         The walkers, and the number of ascents tried.
     """
-    parts = sliced(walkers.point, chunk)
-    found = tuple(ascend_chunk(target, part, num_steps, max_particles) for part in parts)
+
+    def climb(target: AbstractTarget, points: ModelPoint) -> Ascent:
+        return ascend_chunk(target, points, num_steps, max_particles)
+
+    found = in_turn(climb, as_copies(target), [(part,) for part in sliced(walkers.point, chunk)])
     return _pending(walkers, found, jnp.asarray(kind, dtype=walkers.kind.dtype))
 
 

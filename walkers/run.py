@@ -18,6 +18,7 @@ from jaxlik.fit.config import SearchConfig
 from jaxlik.physics.model import ModelPoint
 from jaxlik.typing import Array, Bool, Float, Int
 from walkers.builder import ascend
+from walkers.devices import copies
 from walkers.moves import MOVES, AbstractMove
 from walkers.state import (
     History,
@@ -176,11 +177,12 @@ def _block(
     infos: list[MoveInfo] = []
     records: list[Array] = []
     chunk = config.chunk or default_chunk(config.walkers)
+    targets = copies(target)
     for number in range(first + 1, last + 1):
         step = jnp.asarray(number)
         if config.gradient_every and config.gradient_steps and number % config.gradient_every == 0:
             walkers, tried = ascend(
-                target,
+                targets,
                 walkers,
                 KINDS.index("gradient"),
                 chunk=chunk,
@@ -189,7 +191,7 @@ def _block(
             )
             climbs = climbs + tried
         proposals = propose(moves, target.reference_fn, settings.weights, state.key, step, walkers)
-        outcomes = evaluate(target, proposals.point, chunk)
+        outcomes = evaluate(targets, proposals.point, chunk)
         walkers, hiscores, info = decide(
             walkers, hiscores, proposals, outcomes, state.key, step, settings
         )

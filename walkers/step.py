@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from jaxlik.physics.model import ModelPoint
 from jaxlik.typing import Array, Bool, Float, Int, Key, Scalar
+from walkers.devices import as_copies, in_turn
 from walkers.hiscores import HiScores, update_hiscores
 from walkers.moves import AbstractMove, ReferenceFn, settle
 from walkers.moves.settle import MAX_SIGNAL_STRENGTH
@@ -149,18 +150,18 @@ def propose_one(
 
 
 def evaluate(
-    target: AbstractTarget,
+    target: AbstractTarget | tuple[AbstractTarget, ...],
     points: ModelPoint,
     chunk: int,
     excluded: Bool[Array, "walker candidate"] | None = None,
 ) -> tuple[Outcome, ...]:
-    """Evaluate a batch in chunks of one compiled size.
+    """Evaluate a batch in chunks of one compiled size, on all devices in turn.
 
     Small chunks are faster on a CPU, where a batch takes as many iterations as its
     slowest member; chunks also run side by side on several cores.
 
     Args:
-        target: The score.
+        target: The score, or one copy per device (`walkers.devices.copies`).
         points: Models, stacked.
         chunk: Models per call.
         excluded: Candidates that may not take part, per model.
@@ -168,11 +169,11 @@ def evaluate(
     Returns:
         One stacked outcome per chunk; the last one may hold models of the one before.
     """
+    shared = as_copies(target)
     count = points.masses.shape[0]
     if excluded is None:
-        excluded = jnp.zeros((count, target.num_candidates), dtype=bool)
-    chunks = sliced((points, excluded), chunk)
-    return tuple(evaluate_chunk(target, *part) for part in chunks)
+        excluded = jnp.zeros((count, shared[0].num_candidates), dtype=bool)
+    return in_turn(evaluate_chunk, shared, sliced((points, excluded), chunk))
 
 
 CPU_CHUNK = 10
@@ -180,8 +181,8 @@ CPU_CHUNK = 10
 
 
 def default_chunk(count: int) -> int:
-    """Models per compiled call that suit the device: few on a CPU, else all."""
-    return CPU_CHUNK if jax.default_backend() == "cpu" else count
+    """Models per compiled call that suit the devices: few on a CPU, else all on each."""
+    return CPU_CHUNK if jax.default_backend() == "cpu" else -(-count // jax.local_device_count())
 
 
 @partial(jax.jit, static_argnums=1)

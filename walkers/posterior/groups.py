@@ -6,13 +6,12 @@ the number of the chain: what a chain does is the same to the bit on one device 
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from jaxlik.typing import Array, Key
+from walkers.devices import moved
 from walkers.posterior.kernel import Draws, Kernel, SweepInfo, run_chains
 from walkers.posterior.target import ChainState
 
@@ -60,7 +59,7 @@ def run_groups(
         some = jax.tree.map(lambda leaf: leaf[first : first + width], states)
         task = (key, kernel, some, jnp.arange(first, first + width))
         if len(devices) > 1:
-            task = _moved(task, devices[number % len(devices)])
+            task = moved(task, devices[number % len(devices)])
         one_key, one_kernel, here, mine = task
         found = run_chains(
             one_key,
@@ -78,11 +77,5 @@ def run_groups(
     with ThreadPoolExecutor(max(os.cpu_count() or 1, len(devices))) as pool:
         parts += pool.map(run, numbers[len(parts) :])
     if len(devices) > 1:
-        parts = _moved(parts, devices[0])
+        parts = moved(parts, devices[0])
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-
-
-def _moved(tree: Any, device: Any) -> Any:
-    """The tree with its arrays on a device."""
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(jax.device_put(arrays, device), rest)
