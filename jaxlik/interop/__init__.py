@@ -10,6 +10,6 @@
 | spey | `spey_plugin`, found through its entry points |
 | SModelS | `smodels_computer` |
 
-Nothing is imported before it is used: none of these packages but pyhf, SModelS, numpyro and SciPy comes
-with jaxlik.
+Nothing is imported before it is used: of these packages only pyhf, SModelS, numpyro and SciPy
+come with jaxlik.
 """
