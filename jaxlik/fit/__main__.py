@@ -22,6 +22,7 @@ COMMANDS = {
     "census": "significance of every signal region of a database",
     "calibrate": "search pseudo-databases: global p-value, closure with injected signals",
     "snapshot": "compile a database and list what is in it",
+    "report": "write the page of a run directory again, as HTML",
     "completion": "tab completion for bash, zsh or fish",
 }
 """Modules of `jaxlik.fit.commands`; each has `OPTIONS`, `parse(arguments)` and `run(parsed)`."""

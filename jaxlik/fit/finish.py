@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlik import plotting
 from jaxlik.engine import Engine
+from jaxlik.fit.html.curves import likelihood_entry
 from jaxlik.fit.inspection import Inspection, TopologyNames, inspect, scan
 from jaxlik.fit.labels import Labels
 from jaxlik.fit.summary import model_document
@@ -155,6 +156,17 @@ def documents(
     return entries
 
 
+def scanned(engine: Engine, labels: Labels, model: Found) -> dict[str, Any]:
+    """Entry ``likelihood_scan`` of a model: likelihood ratios of its members against mu.
+
+    Args:
+        engine: What scored it.
+        labels: Names on its axes.
+        model: From `settle`.
+    """
+    return likelihood_entry(scan(engine, model.inspection), model.inspection, labels)
+
+
 def write_dictionaries(path: Path, space: ModelSpace, found: Sequence[Found], mode: str) -> None:
     """Write all models as protomodels dictionaries, which `read_protomodels` reads."""
     entries = []
@@ -204,19 +216,16 @@ def write_figures(
         return paths
     masses = {int(pid): entry["mass"] for pid, entry in document["particles"].items()}
     paths.append(plotting.write(lambda: plotting.mass_ruler(masses), folder / "masses.png"))
-    chosen = best.inspection
-    curves = scan(engine, chosen)
-    members = {
-        labels.candidates[i].analysis: curves.log_ratios[:, i]
-        for i in np.flatnonzero(chosen.members)
-    }
+    curves = document.get("likelihood_scan") or scanned(engine, labels, best)
+    members = {curve["analysis"]: np.asarray(curve["values"]) for curve in curves["curves"]}
+    mu_max = curves["mu_max"]
     paths.append(
         plotting.write(
             lambda: plotting.likelihood_scan(
-                curves.mu,
+                np.asarray(curves["mu"]),
                 members,
-                mu_hat=chosen.mu_hat,
-                mu_max=float(chosen.evaluation.mu_max),
+                mu_hat=curves["mu_hat"],
+                mu_max=math.inf if mu_max is None else mu_max,
             ),
             folder / "likelihood.png",
         )

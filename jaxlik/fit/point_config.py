@@ -38,6 +38,7 @@ class PointConfig:
         digits: Decimals that masses [GeV] are rounded to.
         batch: Models whose maps are read together.
         output: Write one row per model to this file (.csv or .parquet).
+        report: Write the verdicts as a page to this file (.html).
         json: Write all predictions as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
         verbose: Print more about what happens.
@@ -59,6 +60,7 @@ class PointConfig:
     digits: int = 1
     batch: int = 16
     output: Path | None = None
+    report: Path | None = None
     json: str | None = None
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -161,7 +161,9 @@ def test_report_and_figures(file, tmp_path, capsys):
     for part in ("Best signal strength", "upper limit on mu, 95 % CL", "tilt", "CLs at mu = 1"):
         assert part in text
     written = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert written == {"pulls.png", "correlations.png", "scan.png"}
+    assert written == {
+        *("pulls.png", "correlations.png", "scan.png", "report.html", "workspace.json"),
+    }
 
 
 def test_a_patch_adds_the_signal(tmp_path, file, capsys):

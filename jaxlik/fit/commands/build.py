@@ -193,6 +193,7 @@ def build(
     # The one place above which walkers live: the program, not the library, needs them.
     from jaxlik.fit import store
     from jaxlik.fit.engines import ingredients
+    from jaxlik.fit.html import film
     from jaxlik.fit.progress import Recorder
     from jaxlik.fit.runtime import environment
     from walkers import run as walk
@@ -226,12 +227,14 @@ def build(
 
     def on_block(state: Any, progress: Any) -> None:
         recorder(state, progress)
+        film.record(run.path, engine.space, state)
         # The ascent of the next block is what the first task compiles.
         warmup.wait(0)
 
     try:
         if state is None and config.search.leads:
             recorder.state = state = _grown(config, engine, run, console, warmup)
+            film.record(run.path, engine.space, state)
         recorder.start()
         recorder.state = walk.search(engine, config.search, state=state, on_block=on_block)
     except KeyboardInterrupt:
@@ -302,6 +305,8 @@ def _conclude(
     from jaxlik.fit import finish, progress
     from jaxlik.fit.engines import make_engine, networks_digest
     from jaxlik.fit.exact import score_exactly
+    from jaxlik.fit.html.references import named_analyses, reference_entries
+    from jaxlik.fit.html.write import try_report
     from jaxlik.fit.inspection import TopologyNames
     from jaxlik.fit.report import run_report
     from jaxlik.fit.store import INTERRUPTED
@@ -331,6 +336,8 @@ def _conclude(
                 topologies_fn=TopologyNames(snapshot),
             )
             models = scored.add_to(models)
+            if found:
+                models[0]["likelihood_scan"] = finish.scanned(engine, labels, found[0])
             finish.write_dictionaries(run.path / "models.dict", engine.space, found, config.mode)
         best = found[0] if found else None
         finish.write_figures(
@@ -354,9 +361,11 @@ def _conclude(
         database={"version": snapshot.version, "sha256": snapshot.sha256},
         yields=yields,
         directory=str(run.path),
+        references=reference_entries(labels.provenance, named_analyses(models)),
     )
     run.write_models(models)
     run.write_summary(document)
     run.finish(status, seconds=seconds, steps=steps)
+    try_report(run.path)
     console.show(run_report(document, terminal_width()))
     return document

@@ -142,6 +142,7 @@ def run(config: CalibrateConfig) -> int:
 def _published(config: CalibrateConfig, console: Console) -> int:
     from jaxlik.calibration.published import published_p, published_summaries, read_published
     from jaxlik.fit.calibration_report import published_report
+    from jaxlik.fit.html.write import try_report
     from jaxlik.plotting import save
     from jaxlik.plotting_calibration import k_values
 
@@ -155,6 +156,7 @@ def _published(config: CalibrateConfig, console: Console) -> int:
         signals = {"injected signal (Fig. 10)": found.get("narrowfudged", [])}
         save(k_values(found["fake"], found["real"], result, signals), config.output / FIGURE)
         write_json(document, config.output / SUMMARY, "--output")
+        try_report(config.output)
     console.document(document)
     return 0
 
@@ -265,6 +267,7 @@ def _conclude(
 ) -> int:
     """Write and print what the finished searches say."""
     from jaxlik.fit.calibration_report import calibration_document, calibration_report, statistic
+    from jaxlik.fit.html.write import try_report
     from jaxlik.plotting import save
     from jaxlik.plotting_calibration import k_values
 
@@ -283,6 +286,7 @@ def _conclude(
         signals = {"with the injected signal": values} if content else None
         axes = k_values([] if content else values, statistic(real, "K"), result, signals)
         save(axes, config.output / FIGURE)
-    console.note(f"summary and figure in {config.output}")
+    try_report(config.output)
+    console.note(f"summary, figure and report in {config.output}")
     console.document(document)
     return 0 if complete else 1

@@ -73,22 +73,27 @@ def run(config: CensusConfig) -> int:
     from jaxlik.calibration.census import fudge_scan, take_census
     from jaxlik.database.counts import read_counts
     from jaxlik.fit.census_report import census_document, census_report
+    from jaxlik.fit.html.references import reference_entries
 
     console = Console(config.json, config.quiet)
     counts = read_counts(config.database)
     console.note(f"database {counts.version}: {counts.num_regions} regions")
     census, scan = take_census(counts), fudge_scan(counts, config.fudge)
     document = census_document(census, scan)
+    sources = {one.provenance.folder: one.provenance for one in counts.results}
+    names = {one.analysis for one in sources.values()}
+    document["references"] = reference_entries(sources, names)
     console.show(census_report(census, scan, config.top, terminal_width()))
     if config.output is not None:
         _write(config.output, census, document)
-        console.note(f"figure, regions and document in {config.output}")
+        console.note(f"figure, regions, document and report in {config.output}")
     console.document(document)
     return 0
 
 
 def _write(folder: Path, census, document) -> None:
     from jaxlik.fit.console import write_json
+    from jaxlik.fit.html.write import try_report
     from jaxlik.fit.tables import write_table
     from jaxlik.plotting import save
     from jaxlik.plotting_census import census_figure
@@ -100,3 +105,4 @@ def _write(folder: Path, census, document) -> None:
         raise ConfigError(f"--output {folder} cannot be written: {error}") from None
     write_table(folder / ROWS, document["regions"])
     write_json(document, folder / DOCUMENT, "--output")
+    try_report(folder)

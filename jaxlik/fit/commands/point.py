@@ -7,6 +7,7 @@ stop the others; the exit code is then 1.
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlik.errors import JaxlikError
@@ -85,12 +86,23 @@ def run(config: PointConfig) -> int:
     if config.output is not None:
         write_table(config.output, rows)
         console.note(f"table {config.output}")
-    if len(waiting) == 1:
-        console.document(documents[0])
-    else:
-        console.document({"schema": MANY_SCHEMA, "points": documents})
+    whole = documents[0] if len(waiting) == 1 else {"schema": MANY_SCHEMA, "points": documents}
+    if config.report is not None:
+        _write_page(whole, atlas, config.report, console)
+    console.document(whole)
     console.note(f"done in {duration(time.perf_counter() - started)}")
     return 1 if failed else 0
+
+
+def _write_page(document: dict[str, Any], atlas: "Atlas", path: Path, console: Console) -> None:
+    """Write the page of the verdicts, with links to the publications."""
+    from jaxlik.fit.html.references import reference_entries
+    from jaxlik.fit.html.write import write_page
+
+    sources = {folder: result.provenance for folder, result in atlas.results.items()}
+    names = {source.analysis for source in sources.values()}
+    write_page({**document, "references": reference_entries(sources, names)}, path)
+    console.note(f"report {path}")
 
 
 def _atlas(config: PointConfig, console: Console) -> "Atlas":

@@ -397,6 +397,7 @@ def _conclude(
 ) -> int:
     """Summarise, write and print what was drawn."""
     from jaxlik.fit.commands.sample_evidence import evidence_document
+    from jaxlik.fit.html.write import try_report
     from jaxlik.fit.posterior_figures import write_posterior_figures
     from jaxlik.fit.posterior_report import posterior_report
     from jaxlik.fit.posterior_summary import posterior_document
@@ -427,6 +428,7 @@ def _conclude(
     run.write_summary(document)
     write_posterior_figures(run.figures, draws, document)
     run.finish(status, seconds=recorder.seconds, draws=draws.num_draws)
+    try_report(run.path)
     console.show(posterior_report(document, terminal_width()))
     console.document(document)
     if status == INTERRUPTED:

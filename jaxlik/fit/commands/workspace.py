@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -24,6 +24,9 @@ from jaxlik.errors import ConfigError
 from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.console import Console, terminal_width, write_json
 from jaxlik.fit.report import duration
+
+if TYPE_CHECKING:
+    from jaxlik.fit.workspace_summary import WorkspaceResult
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Arguments:
         seed: Of the pseudo-experiments.
         impacts: Refit with each parameter held one standard deviation off: its impact on mu.
         write_hs3: Write the workspace, patches applied, as HS3 to this file.
-        output: Folder for figures: pulls, correlations, scan of the likelihood.
+        output: Folder for the report, workspace.json and figures: pulls, correlations, scan.
         json: Write the results as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
         verbose: Print more about what happens.
@@ -139,6 +142,22 @@ def run(arguments: Arguments) -> int:
     if arguments.output is not None:
         for path in draw(result, arguments.output):
             console.note(f"figure {path}")
+        _write_page(result, arguments.output, console)
     console.note(f"done in {duration(time.perf_counter() - started)}")
     console.document(result.document)
     return 0
+
+
+def _write_page(result: "WorkspaceResult", folder: Path, console: Console) -> None:
+    """Write the document with a scan of CLs, and its page."""
+    from jaxlik.fit.html.curves import workspace_scan
+    from jaxlik.fit.html.write import try_report
+
+    document = result.document
+    if result.analysis is not None:
+        console.note("scanning CLs for the report")
+        document["scan"] = workspace_scan(result.analysis, document["upper_limit"])
+    write_json(document, folder / "workspace.json", "--output")
+    page = try_report(folder)
+    if page is not None:
+        console.note(f"report {page}")
