@@ -26,6 +26,10 @@ def parse_quantity(text: str, table: dict[str, float]) -> float:
 
     Raises:
         ValueError: the number does not parse or the unit is unknown.
+
+    Examples:
+        >>> parse_quantity("2.5 pb", FB)
+        2500.0
     """
     number, _, unit = text.replace("*", " ").strip().partition(" ")
     unit = unit.strip()
@@ -35,7 +39,12 @@ def parse_quantity(text: str, table: dict[str, float]) -> float:
 
 
 def parse_luminosity(text: str) -> float:
-    """Read ``"35.9/fb"`` or ``"20.3*1/fb"`` as a number of inverse femtobarns."""
+    """Read ``"35.9/fb"`` or ``"20.3*1/fb"`` as a number of inverse femtobarns.
+
+    Examples:
+        >>> parse_luminosity("20.3*1/fb")
+        20.3
+    """
     number, _, unit = text.strip().rpartition("/")
     number = number.removesuffix("1").rstrip("* ") if "*" in number else number
     if unit.strip() not in FB:

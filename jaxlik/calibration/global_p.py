@@ -74,6 +74,11 @@ def global_p(observed: float, found: Sequence[float]) -> GlobalP:
 
     Raises:
         ConfigError: no pseudo-experiments.
+
+    Examples:
+        >>> found = global_p(13.2, [7.1] * 187 + [14.0] * 13)
+        >>> print(f"p = {found.p:.3f}, {found.interval[0]:.3f} to {found.interval[1]:.3f}")
+        p = 0.065, 0.048 to 0.087
     """
     values = np.asarray(found, dtype=float)
     if not len(values):

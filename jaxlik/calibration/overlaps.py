@@ -134,6 +134,15 @@ def estimate_overlaps(
     Raises:
         ConfigError: If an argument is out of range.
 
+    Examples:
+        >>> from jaxlik.calibration.event_tables import event_table
+        >>> events = np.zeros((1000, 2), dtype=int)
+        >>> events[:400, 0], events[300:700, 1] = 1, 1
+        >>> found = estimate_overlaps(event_table(events, ["A-1:high", "A-2:low"]))
+        >>> print(found.correlation, found.combinable[0, 1])
+        [[1.   0.25]
+         [0.25 1.  ]] False
+
     References:
         C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404 (bounds); A. Stuart, K. Ord,
         Kendall's Advanced Theory of Statistics 1, chapter 10 (variance of correlations).

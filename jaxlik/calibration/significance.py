@@ -57,7 +57,13 @@ def mid_p_significance(
     background: Float[np.ndarray, " region"],
     error: Float[np.ndarray, " region"],
 ) -> Float[np.ndarray, " region"]:
-    """Normal quantiles of `mid_p`, from the smaller of both tails; arguments as there."""
+    """Normal quantiles of `mid_p`, from the smaller of both tails; arguments as there.
+
+    Examples:
+        >>> observed, background = np.array([9.0, 9.0]), np.array([6.5, 6.5])
+        >>> mid_p_significance(observed, background, np.array([0.0, 1.3])).round(4)
+        array([0.972 , 0.8845])
+    """
     upper, lower = mid_p(observed, background, error)
     smaller = np.minimum(upper, lower)
     size = -special.ndtri(np.maximum(smaller, np.finfo(float).tiny))

@@ -78,6 +78,10 @@ def base_id(analysis: str) -> str:
     Stripped: ``-agg``, ``-ma5``, ``-eff``, ``-adl``, ``-trim``, also in sequence. Kept:
     ``-ewk``, ``-strong``, ``-hino``, ``-multibin``, which name selections that the
     table lists under their own key.
+
+    Examples:
+        >>> base_id("CMS-SUS-19-006-agg"), base_id("ATLAS-SUSY-2018-05-ewk-eff")
+        ('CMS-SUS-19-006', 'ATLAS-SUSY-2018-05-ewk')
     """
     return _SUFFIX.sub("", analysis)
 
@@ -98,6 +102,14 @@ def overlap_of(candidates: Sequence[Candidate], table: Combinability | None = No
 
     Raises:
         DatabaseError: If an analysis carries two experiments or energies that differ.
+
+    Examples:
+        >>> names = ["ATLAS-SUSY-2016-07-eff", "CMS-SUS-19-006", "CMS-SUS-19-006-agg"]
+        >>> found = overlap_of([Candidate(name, name.split("-")[0], 13.0) for name in names])
+        >>> found.compatible.astype(int)
+        array([[0, 1, 1],
+               [1, 0, 0],
+               [1, 0, 0]])
     """
     table = read_combinability() if table is None else table
     _check_candidates(candidates)

@@ -48,6 +48,13 @@ def best_combination(
     Raises:
         ConfigError: If a mask or gain has the wrong length or a gain is undefined.
 
+    Examples:
+        >>> from jaxlik.combination.overlap import Overlap
+        >>> compatible = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)
+        >>> overlap = Overlap(compatible, ("A", "B", "C"))
+        >>> best_combination(overlap, np.array([2.0, 1.0, 3.0]))
+        array([False,  True,  True])
+
     References:
         arXiv:2012.12246, section 3.5.
     """
@@ -96,6 +103,11 @@ def maximal_cliques(
 
     The empty graph has one, the empty set. Collapse twins first where there are any:
     their cliques multiply.
+
+    Examples:
+        >>> maximal_cliques(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)).astype(int)
+        array([[1, 1, 0],
+               [0, 1, 1]])
 
     References:
         C. Bron, J. Kerbosch, Commun. ACM 16 (1973) 575; pivot: E. Tomita, A. Tanaka,

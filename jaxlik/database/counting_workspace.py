@@ -17,6 +17,12 @@ def counting_workspace(
         background: Expected background events.
         background_error: Its standard deviation [events]; none at zero.
         signal: Events at mu = 1.
+
+    Examples:
+        >>> from jaxlik.database.workspace import flatten_workspace
+        >>> document = counting_workspace(9.0, 6.5, 1.3, 4.0)
+        >>> flatten_workspace(document).parameters
+        ('background_error', 'mu')
     """
     low, high = background - background_error, background + background_error
     shift = {"hi_data": [high], "lo_data": [low]}

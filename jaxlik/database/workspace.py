@@ -57,6 +57,12 @@ def flatten_workspace(
 
     Raises:
         WorkspaceError: with the place in the document.
+
+    Examples:
+        >>> from jaxlik.database.counting_workspace import counting_workspace
+        >>> record = flatten_workspace(counting_workspace(9.0, 6.5, 1.3, 4.0))
+        >>> record.parameters[record.poi], record.observed
+        ('mu', array([9.]))
     """
     document = read_workspace(document, name=name)
     return _Flattener(document, measurement, poi, name).record()

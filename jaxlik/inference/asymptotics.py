@@ -68,7 +68,13 @@ def log_cls(statistic: Scalar, statistic_asimov: Scalar) -> Scalar:
 
 
 def asymptotic_cls(statistic: Scalar, statistic_asimov: Scalar) -> HypothesisTest:
-    """p-values and CLs from q~_mu on data and on Asimov data."""
+    """p-values and CLs from q~_mu on data and on Asimov data.
+
+    Examples:
+        >>> test = asymptotic_cls(jnp.asarray(4.0), jnp.asarray(4.0))
+        >>> print(f"{test.p_signal:.5f} / {test.p_background:.5f} = {test.cls:.5f}")
+        0.02275 / 0.50000 = 0.04550
+    """
     log_signal, log_background = log_p_values(statistic, statistic_asimov)
     cls = jnp.exp(log_signal - log_background)
     finite = jnp.isfinite(statistic) & jnp.isfinite(statistic_asimov)
@@ -81,6 +87,10 @@ def expected_cls(statistic_asimov: Scalar) -> Float[Array, " band"]:
     """CLs at -2, -1, 0, 1, 2 sigma of the background-only distribution, increasing.
 
     Phi(N - sqrt(q_A)) / Phi(N): the data fluctuate by N standard deviations towards signal.
+
+    Examples:
+        >>> print(expected_cls(jnp.asarray(4.0)).round(4))
+        [0.0014 0.0085 0.0455 0.1886 0.5116]
     """
     return jnp.exp(log_expected_cls(statistic_asimov))
 

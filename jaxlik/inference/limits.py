@@ -54,6 +54,13 @@ def upper_limit(
         upper: Bound of the fits of mu, not of the limit.
         throw: Raise where no finite limit was found (`equinox.EquinoxRuntimeError`);
             otherwise return it as it is.
+
+    Examples:
+        >>> from jaxlik.inference.profile import likelihood_pair
+        >>> from jaxlik.statmodels.poisson import PoissonCounting
+        >>> region = PoissonCounting(jnp.array([9.0]), jnp.array([6.5]), jnp.array([1.3]))
+        >>> print(f"{upper_limit(*likelihood_pair(region, jnp.array([4.0]))):.6f}")
+        2.337635
     """
     limit = find_upper_limit(observed_fn, asimov_fn, level=level, upper=upper)
     if throw:

@@ -43,6 +43,11 @@ def fit_mu(
         lower: Smallest mu allowed; zero for signals that only add events.
         upper: Largest mu allowed. Nothing is truncated silently: see `status`.
         max_steps: Static bound on evaluations.
+
+    Examples:
+        >>> best = fit_mu(lambda mu: (mu - 1.5) ** 2 / 0.5**2)
+        >>> print(f"{best.mu_hat:.6f} +- {best.mu_error:.6f}")
+        1.500000 +- 0.500000
     """
     slope_fn = jax.grad(twice_nll_fn)
     low, high = jnp.asarray(lower, jnp.float64), jnp.asarray(upper, jnp.float64)

@@ -38,6 +38,13 @@ def profile(
         start: Nuisances of a fit nearby; at rest by default. Ignored by models that
             profile themselves.
         max_steps: Static bound on Newton steps.
+
+    Examples:
+        >>> from jaxlik.statmodels.poisson import PoissonCounting
+        >>> region = PoissonCounting(jnp.array([9.0]), jnp.array([6.5]), jnp.array([1.3]))
+        >>> fit = profile(region, jnp.asarray(0.0), jnp.array([4.0]))
+        >>> print(f"{fit.twice_nll:.6f} at {fit.nuisances[0]:.6f} standard deviations")
+        0.671456 at 0.374557 standard deviations
     """
     if isinstance(model, AbstractProfiledModel):
         return model.profile(mu, signal)
@@ -91,6 +98,14 @@ def background_asimov(
         fitted: Background as fitted to the data at mu = 0 (a-posteriori; what observed
             CLs values compare with), else as published (a-priori).
         max_steps: Of the fit.
+
+    Examples:
+        >>> from jaxlik.statmodels.poisson import PoissonCounting
+        >>> region = PoissonCounting(jnp.array([9.0]), jnp.array([6.5]), jnp.array([1.3]))
+        >>> print(background_asimov(region).observed.round(4))
+        [6.9869]
+        >>> print(background_asimov(region, fitted=False).observed)
+        [6.5]
     """
     if isinstance(model, AbstractFixedDataModel):
         return model.background_asimov(fitted=fitted)

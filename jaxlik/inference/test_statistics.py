@@ -28,11 +28,27 @@ def q_mu_tilde(mu: Scalar, twice_nll_fn: TwiceNllFn, best: MaximumLikelihood) ->
     """For upper limits on signals that only add events (eq. 16).
 
     The same expression as `q_mu`, with `best` from a fit bounded at zero.
+
+    Examples:
+        >>> from jaxlik.inference.mle import fit_mu
+        >>> parabola = lambda mu: (mu - 1.5) ** 2 / 0.5**2
+        >>> best = fit_mu(parabola)
+        >>> print(f"{q_mu_tilde(jnp.asarray(2.5), parabola, best):.6f}")
+        4.000000
+        >>> print(f"{q_mu_tilde(jnp.asarray(1.0), parabola, best):.6f}")
+        0.000000
     """
     return q_mu(mu, twice_nll_fn, best)
 
 
 def q0(twice_nll_fn: TwiceNllFn, best: MaximumLikelihood) -> Scalar:
-    """For discovery: `t_mu` at zero, and zero where the best mu is not positive (eq. 12)."""
+    """For discovery: `t_mu` at zero, and zero where the best mu is not positive (eq. 12).
+
+    Examples:
+        >>> from jaxlik.inference.mle import fit_mu
+        >>> parabola = lambda mu: (mu - 1.5) ** 2 / 0.5**2
+        >>> print(f"{q0(parabola, fit_mu(parabola)):.6f}")
+        9.000000
+    """
     none = jnp.zeros_like(best.mu_hat)
     return jnp.where(best.mu_hat > 0, t_mu(none, twice_nll_fn, best), 0.0)

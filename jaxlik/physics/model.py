@@ -135,7 +135,12 @@ class ModelPoint(eqx.Module):
 
 
 def production_key(first: int, second: int) -> tuple[int, int]:
-    """Signed, sorted pair; particles that carry no sign lose theirs."""
+    """Signed, sorted pair; particles that carry no sign lose theirs.
+
+    Examples:
+        >>> production_key(1000006, -1000006), production_key(1000022, -1000021)
+        ((-1000006, 1000006), (1000021, 1000022))
+    """
     a, b = (abs(pid) if abs(pid) in UNSIGNED else pid for pid in (first, second))
     return (a, b) if a <= b else (b, a)
 
@@ -210,6 +215,16 @@ def point_from_dict(space: ModelSpace, document: Mapping[str, Any]) -> ModelPoin
 
     Raises:
         ModelPointError: see `validate`; also an unknown particle, channel or mode.
+
+    Examples:
+        >>> space = protomodel_space()
+        >>> document = {
+        ...     "masses": {1000022: 160.0, 1000006: 1150.0},
+        ...     "branching_ratios": {1000006: {(1000022, 6): 1.0}},
+        ... }
+        >>> point = point_from_dict(space, document)
+        >>> point_to_dict(space, point)["signal_strengths"]
+        {(-1000006, 1000006): 1.0}
     """
     unknown = set(document) - {"masses", "branching_ratios", "signal_strengths"}
     if unknown:

@@ -69,7 +69,15 @@ def read_spectrum(path: str | Path, *, particles: str | Path | None = None) -> S
 def spectrum_from_text(
     text: str, path: Path, particles: dict[int, QuantumNumbers] | None = None
 ) -> Spectrum:
-    """The same from the text of a file; `path` is for messages."""
+    """The same from the text of a file; `path` is for messages.
+
+    Examples:
+        >>> lines = ["BLOCK MASS", " 1000021 1500.0", " 1000022 200.0"]
+        >>> lines += ["DECAY 1000021 1.0", " 1.0 3 1 -1 1000022", "DECAY 1000022 0.0", ""]
+        >>> spectrum = spectrum_from_text(chr(10).join(lines), Path("gluino.slha"))
+        >>> spectrum.masses
+        {1000021: 1500.0, 1000022: 200.0}
+    """
     body, sections = split_cross_sections(text, path)
     content = _content(body, path)
     numbers = {**MSSM, **content.numbers, **(particles or {})}

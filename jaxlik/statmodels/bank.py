@@ -220,6 +220,16 @@ def make_banks(
 
     Returns:
         At most two times `max_buckets` banks, background fits included.
+
+    Examples:
+        >>> from jaxlik.statmodels.simplified import simplified_likelihood
+        >>> covariance = np.array([[1.0, 0.5], [0.5, 2.0]])
+        >>> pair = simplified_likelihood(np.array([4.0, 7.0]), np.array([5.0, 6.0]), covariance)
+        >>> single = simplified_likelihood(np.array([3.0]), np.array([2.0]), np.array([[0.4]]))
+        >>> (bank,) = make_banks([pair, single], max_buckets=1)
+        >>> print(bank.num_models, bank.region_mask)
+        2 [[ True  True]
+         [ True False]]
     """
     offsets = np.cumsum([0] + [model.num_nuisances for model in models])
     banks = []

@@ -151,6 +151,10 @@ def poisson_deviance(
         At least zero; `inf` where a rate is negative, or zero in spite of events,
         with a finite gradient.
 
+    Examples:
+        >>> print(poisson_deviance(jnp.array([1.5, 3.0]), jnp.array([0.0, 3.0])))
+        [3. 0.]
+
     References:
         S. Baker, R. D. Cousins, Nucl. Instrum. Meth. 221 (1984) 437.
     """

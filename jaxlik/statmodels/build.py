@@ -41,6 +41,13 @@ def build(record: Record, *, form: Form = "protomodels") -> AbstractStatModel:
     Raises:
         DatabaseError: shapes, signs or the covariance contradict the model, or a network
             contradicts the -ln L published with it.
+
+    Examples:
+        >>> from jaxlik.database.records import CountingRecord
+        >>> numbers = [np.array([number]) for number in (9, 6.5, 1.3, np.nan, np.nan)]
+        >>> model = build(CountingRecord("CMS-SUS-90-001", ("SR",), *numbers))
+        >>> type(model).__name__, model.num_nuisances
+        ('PoissonCounting', 1)
     """
     match record:
         case CountingRecord():

@@ -85,6 +85,10 @@ def profiled_twice_nll(
         At least zero; `inf` (with finite derivatives) where no positive rate is
         possible. Half of it plus `nll_constant` is SModelS' absolute nll. The
         derivative with respect to `observed` at exactly zero events is set to zero.
+
+    Examples:
+        >>> print(profiled_twice_nll(jnp.array([0.0, 1.0]), 4.0, 9.0, 6.5, 1.3).round(6))
+        [0.671456 0.195029]
     """
     mean, observed, variance, _ = _arguments(mu, signal, observed, background, background_error)
     return _twice_nll(mean, observed, variance)
@@ -128,6 +132,10 @@ def mu_hat(
     """Best signal strength (n - b)/s, not below `lower`; `lower` where there is no signal.
 
     The background uncertainty does not enter: at the best mu it rests at zero.
+
+    Examples:
+        >>> print(mu_hat(4.0, 9.0, 5.0), mu_hat(4.0, 3.0, 5.0))
+        1.0 0.0
     """
     signal, observed, background, lower = _broadcast(signal, observed, background, lower)
     safe = jnp.where(signal > 0, signal, 1.0)

@@ -67,6 +67,11 @@ def gaussian_from_limits(
     """Centre and width from the observed and expected 95 % limits [fb], both positive.
 
     Derivatives with respect to both limits follow from the implicit function theorem.
+
+    Examples:
+        >>> centre, width = gaussian_from_limits(1.96, 1.96)
+        >>> print(f"{centre:.2f} {width:.2f}")
+        0.00 1.00
     """
     observed, expected = jnp.broadcast_arrays(
         as_float64(upper_limit), as_float64(upper_limit_expected)
