@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ MISSING, FAILED = "missing", "failed"
 FEWEST_ROUNDS = 3
 """Also of slow cases: quartiles need so many."""
 
-PATIENCE, QUICK_PATIENCE = 20.0, 5.0
+PATIENCE, QUICK_PATIENCE = 30.0, 12.0
 """Seconds that a peer may take to prepare and answer once."""
 
 QUICK_SECONDS = 2.0
@@ -145,10 +145,12 @@ class Contender:
     Attributes:
         task_fn: Does it once; what it returns is waited for.
         units: Units of work done by one call.
+        compiles: Whether the first call may take much longer than the others.
     """
 
     task_fn: Task
     units: float = 1.0
+    compiles: bool = True
 
 
 Maker = Callable[[], Contender]
@@ -221,10 +223,10 @@ def in_turn(
     """
     repeats, total = {}, 0.0
     for name, one in contenders.items():
-        once = max(_seconds(one.task_fn), 1e-7)
+        once = max(_seconds(one.task_fn) if one.compiles else timings[name].first, 1e-7)
         repeats[name] = max(1, math.ceil(least_seconds / once))
         total += repeats[name] * once
-    rounds = max(min(rounds, FEWEST_ROUNDS), min(rounds, int(most_seconds / total)))
+    rounds = max(min(rounds, FEWEST_ROUNDS), int(min(rounds, most_seconds / total)))
     names = list(contenders)
     for number in range(rounds):
         turn = number % len(names)
@@ -288,7 +290,7 @@ def measured_rows(
             rows.append(failed_row(suite, case, name, why, size=size))
     try:
         in_turn(contenders, timings, options.rounds, most_seconds=most_seconds)
-    except Exception as error:  # noqa: BLE001 - the same
+    except Exception as error:
         if len(contenders) == 1:
             raise
         names = ", ".join(contenders.keys() - {OURS})
@@ -298,6 +300,8 @@ def measured_rows(
     share = None if share_fn is None else share_fn(float(np.median(timings[OURS].rounds)))
     found = {name: timings[name] for name in timings if timings[name].rounds}
     measured = rows_of(suite, case, found, size=size, unit=unit, share=share, note=note)
+    if not ours.compiles:
+        measured = [replace(row, compile_seconds=None) for row in measured]
     return measured + rows
 
 

@@ -50,7 +50,7 @@ LEVELS = (0.68, 0.95)
 WIDTH = 16
 """Models evaluated side by side."""
 
-FIRST, LATER, ROUNDS = 2048, 1024, 3
+FIRST, LATER, ROUNDS = 2048, 1024, 6
 """Draws from the prior, draws of each later round, later rounds."""
 
 FEWEST = 100

@@ -1,0 +1,93 @@
+"""What a result was measured with: hardware, versions, date; no names of hosts or folders."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxlik.fit.runtime import devices, versions
+
+PEERS = (
+    *("pyhf", "smodels", "spey", "spey-pyhf", "evermore", "iminuit", "emcee", "dynesty"),
+    *("networkx", "igraph", "numpyro", "blackjax", "nextstat", "everwillow"),
+)
+"""Programs that we are compared with, by distribution."""
+
+
+def environment() -> dict[str, Any]:
+    """Hardware and software of this process."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "hardware": hardware(),
+        "versions": {**versions(), **peer_versions()},
+        "load": load(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, usable cores, memory, devices of JAX."""
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "devices": devices(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def processor() -> str:
+    """Its name as the system knows it."""
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        for line in listed.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gib() -> float | None:
+    """Main memory [GiB]; `None` where the system does not say."""
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    return round(pages * size / 2**30, 1)
+
+
+def load() -> float | None:
+    """Processes that wanted a core in the last minute; others disturb what is measured."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def peer_versions() -> dict[str, str]:
+    """Versions of peers; the word ``missing`` for those that are not installed."""
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def peak_memory_mib() -> float:
+    """Largest memory of this process so far [MiB]: of the GPU where JAX has one, else resident."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    import resource  # not on Windows
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 2**20 if platform.system() == "Darwin" else used / 2**10

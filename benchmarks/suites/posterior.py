@@ -1,0 +1,219 @@
+"""Effective draws per second of the posterior sampler beside three others.
+
+`benchmarks.sampler` measures: our kernel beside a plain Metropolis-Hastings walk over all contents,
+and at one content beside that walk, emcee and dynesty, on the same compiled likelihood. Values are
+the smallest effective number of draws per second over all quantities of a kind. A quick run has a
+small model space (`benchmarks.small_space`) and seconds for each sampler.
+"""
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import sampler as samplers
+from benchmarks.batches import guarded
+from benchmarks.harness import Options, Row, failed_row, missing_row, spread
+from jaxlik.errors import ConvergenceError
+from jaxlik.fit.config import SampleConfig, SearchConfig
+from jaxlik.typing import Array
+from walkers.posterior import one_content
+
+SUITE = "posterior"
+
+PACKAGES = ("emcee", "dynesty")
+"""Peers that are asked at one content."""
+
+MOST_TRIES = 50
+"""Groups of draws of the prior after which a content is taken to allow nothing."""
+
+SMALL_MODEL = {
+    "masses": {1000022: 200.0, 1000006: 900.0, 1000021: 1600.0},
+    "branching_ratios": {1000006: {(1000022, 6): 1.0}, 1000021: {(1000006, 6): 1.0}},
+}
+"""A stop and a gluino that decays to it: the content at which peers are asked in a quick run."""
+
+
+class Plan(NamedTuple):
+    """Sizes of a run.
+
+    Attributes:
+        small: Whether the model space is the small one.
+        seconds: Of each sampler.
+        tempered: Whether chains at one content start from tempered particles, else from the
+            prior: one long compilation less.
+        repeats: Runs of everything, from other starting points.
+    """
+
+    small: bool
+    seconds: float
+    tempered: bool
+    repeats: int
+
+
+QUICK = Plan(True, 2.0, False, 1)
+FULL = Plan(False, 30.0, True, 3)
+
+
+class Setting(NamedTuple):
+    """What is sampled.
+
+    Attributes:
+        target: The posterior.
+        kernel: Ours, not adapted.
+        good: Models that chains start from, if any.
+        point: Whose content is sampled alone.
+        note: For the reader.
+    """
+
+    target: Any
+    kernel: Any
+    good: Any
+    point: Any
+    note: str
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """All rows of the suite."""
+    plan = QUICK if options.quick else FULL
+    setting = small_setting() if plan.small else full_setting(options)
+    yield from guarded(SUITE, "all contents", _contents(options, plan, setting))
+    yield from guarded(SUITE, "one content", _fixed(plan, setting))
+
+
+def small_setting() -> Setting:
+    """A stop, a gluino and the lightest particle, with the counts of all embedded results."""
+    from benchmarks.small_space import small_kernel
+    from jaxlik.physics.model import point_from_dict
+
+    kernel = small_kernel("count")
+    target: Any = kernel.target
+    point = point_from_dict(target.space, SMALL_MODEL)
+    return Setting(target, kernel, None, point, "3 particles, counts of all embedded results")
+
+
+def full_setting(options: Options) -> Setting:
+    """All particles; chains start from models that a search builds."""
+    from walkers.grow import grow_from, simple_models
+    from walkers.posterior import sampler
+    from walkers.target import EngineTarget
+
+    engine = samplers.engine_of(options.database)
+    search = SearchConfig(gradient_steps=0, seed=options.seed)
+    score = EngineTarget(engine)  # type: ignore[reportCallIssue]
+    simple = simple_models(score, engine.yields, search)
+    good = grow_from(score, simple, search).points
+    config = SampleConfig(chains=samplers.CHAINS)
+    target = sampler.model_target(engine, config)
+    kernel = sampler.model_kernel(target, simple, config)
+    point = jax.tree.map(lambda leaf: leaf[0], good)
+    return Setting(target, kernel, good, point, f"{options.database}, 20 particles")
+
+
+def _contents(options: Options, plan: Plan, setting: Setting) -> Iterator[Row]:
+    """Ours and the plain walk over all contents."""
+    from walkers.posterior.sampler import first_state
+
+    runs = []
+    for number in range(plan.repeats):
+        config = SampleConfig(chains=samplers.CHAINS, seed=options.seed + number)
+        states = first_state(setting.target, setting.kernel, setting.good, config).states
+        with silence():
+            runs.append(
+                samplers.compare_contents(setting.target, setting.kernel, states, plan.seconds)
+            )
+    yield from rows_of_runs(runs, "all contents", f"{setting.note}; {plan.seconds:g} s each")
+
+
+def _fixed(plan: Plan, setting: Setting) -> Iterator[Row]:
+    """Ours, the plain walk, emcee and dynesty at one content."""
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            yield missing_row(SUITE, "one content", name, "bench")
+    runs = []
+    for _ in range(plan.repeats):
+        with silence(), contextlib.ExitStack() as stack:
+            if not plan.tempered:
+                stack.enter_context(patch.object(one_content, "content_posterior", prior_draws))
+            runs.append(samplers.compare_fixed(setting.target, setting.point, plan.seconds))
+    start = f"{samplers.PARTICLES} particles" if plan.tempered else "the prior"
+    note = f"{setting.note}; {plan.seconds:g} s each, chains from {start}"
+    yield from rows_of_runs(runs, "one content", note)
+
+
+def prior_draws(
+    key: Array, target: Any, bits: Array, blocks: Array, *, particles: int, on_step: Any
+) -> one_content.ContentPosterior:
+    """Allowed draws of the prior, for `walkers.posterior.one_content.content_posterior`.
+
+    Raises:
+        ConvergenceError: hardly any draw is allowed.
+    """
+    from walkers.posterior.sampler import starting_states
+
+    del blocks, particles, on_step
+    several = jnp.broadcast_to(bits, (samplers.MANY, len(bits)))
+    kept: list[np.ndarray] = []
+    for number in range(MOST_TRIES):
+        one = jax.random.fold_in(key, number)
+        vectors = jax.random.normal(one, (samplers.MANY, target.num_parameters))
+        found = starting_states(target, several, vectors)
+        known = np.isfinite(found.log_likelihood) & np.isfinite(found.exact)
+        kept += list(np.asarray(vectors)[known])
+        if len(kept) >= samplers.WALKERS:
+            places = np.stack(kept[: samplers.WALKERS])
+            shared = np.broadcast_to(np.asarray(bits), (len(places), len(bits)))
+            none = np.full(len(places), np.nan)
+            return one_content.ContentPosterior(shared, places, none, np.nan, np.nan, 0)
+    raise ConvergenceError(
+        f"{len(kept)} of {MOST_TRIES * samplers.MANY} draws of the prior are allowed, wanted "
+        f"{samplers.WALKERS}; give another content"
+    )
+
+
+def rows_of_runs(runs: list[list[samplers.Row]], case: str, note: str) -> Iterator[Row]:
+    """One row for each peer and kind of quantity.
+
+    Args:
+        runs: Samplers of each run, ours first.
+        case: What was sampled.
+        note: For the reader.
+    """
+    ours = [run[0] for run in runs]
+    for kind in ours[0].effective:
+        speed = spread([row.effective[kind] / row.seconds for row in ours])
+        for place in range(1, len(runs[0])):
+            theirs = [run[place] for run in runs]
+            # Tuned peers may choose another width in each run.
+            name = theirs[0].name.split(", width")[0]
+            known = [row for row in theirs if kind in row.effective]
+            if not known:
+                yield failed_row(SUITE, f"{case}: {kind}", name, f"{name} moved none of them")
+                continue
+            pairs = [(one, row) for one, row in zip(ours, theirs, strict=True) if row in known]
+            peers = spread([row.effective[kind] / row.seconds for row in known])
+            ratios = [one.effective[kind] / one.seconds * row.seconds / row.effective[kind]
+                      for one, row in pairs]  # fmt: skip
+            r_hats = f"R-hat {_largest(ours):.3f}, of the peer {_largest(known):.3f}"
+            yield Row(
+                SUITE, f"{case}: {kind}", None, "ESS/s", speed, peer=name, peer_value=peers,
+                ratio=spread(ratios), note=f"{note}; {len(runs)} run(s); {r_hats}",
+            )  # fmt: skip
+
+
+def _largest(rows: list[samplers.Row]) -> float:
+    return max(row.r_hat for row in rows)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep what samplers print for people who run them by hand to themselves."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield

@@ -1,0 +1,101 @@
+"""The baseline sees a planted regression and nothing else."""
+
+import json
+
+import pytest
+from result_rows import alone, document, row
+
+from benchmarks import baseline, results_file
+from benchmarks.__main__ import main
+from benchmarks.baseline import Verdict
+from benchmarks.harness import failed_row, missing_row
+from jaxlik.errors import ConfigError
+
+
+def verdict(stored, rows, suites=("kernels",)):
+    (found,) = baseline.check(stored, rows, suites)
+    return found.verdict
+
+
+def test_only_ratios_that_are_well_known_are_stored():
+    wide = row(width=3.0, case="wide")
+    memory = row(case="memory", unit="MiB")
+    (stored,) = baseline.chosen([row(), wide, alone(case="alone"), memory])
+    assert stored.case == row().case
+    assert stored.ratio == 10.0
+    assert stored.tolerance == baseline.TOLERANCE
+
+
+def test_several_runs_must_agree():
+    first = [row(10.0), row(10.0, case="unsteady"), row(10.0, case="gone")]
+    second = [row(8.0), row(50.0, case="unsteady")]
+    (stored,) = baseline.chosen_in_all([first, second])
+    assert (stored.case, stored.ratio) == (row().case, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [(10.0, Verdict.fine), (6.0, Verdict.fine), (90.0, Verdict.fine), (4.0, Verdict.fallen)],
+)
+def test_a_ratio_may_fall_by_its_tolerance(measured, expected):
+    assert verdict(baseline.chosen([row(10.0)]), [row(measured)]) == expected
+
+
+def test_the_upper_quartile_decides():
+    noisy = row(4.0, width=2.0)
+    assert noisy.ratio.high > 5.0
+    assert verdict(baseline.chosen([row(10.0)]), [noisy]) == Verdict.fine
+
+
+def test_what_was_not_measured_is_told_apart():
+    stored, one = baseline.chosen([row()]), row()
+    assert verdict(stored, [], suites=("scores",)) == Verdict.unmeasured
+    assert verdict(stored, []) == Verdict.vanished
+    missing = missing_row(one.suite, one.case, "pyhf", "bench")
+    assert verdict(stored, [missing]) == Verdict.missing
+    failed = failed_row(one.suite, one.case, "pyhf", "pyhf fails")
+    assert verdict(stored, [failed]) == Verdict.failed
+    regressions = [
+        found.is_regression
+        for rows in ([], [missing], [failed])
+        for found in baseline.check(stored, rows, ["kernels"])
+    ]
+    assert regressions == [True, False, False]
+
+
+def test_the_report_names_what_regressed():
+    checked = baseline.check(baseline.chosen([row(10.0)]), [row(3.0)], ["kernels"])
+    text = baseline.report(checked)
+    assert "1 fallen" in text
+    assert "| fallen | kernels | single region: -2 ln L at mu = 1, profiled | 1000 | pyhf |" in text
+
+
+def test_the_command_makes_a_baseline_and_sees_a_regression(tmp_path, capsys):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    results_file.write(good, document([row(10.0)]))
+    results_file.write(bad, document([row(2.0)]))
+    stored = tmp_path / "baseline.json"
+    assert main(["baseline", str(good), "--output", str(stored)]) == 0
+    assert main(["compare", str(good), "--baseline", str(stored)]) == 0
+    assert main(["compare", str(bad), "--baseline", str(stored)]) == 1
+    assert main(["compare", str(good), str(bad)]) == 1
+    assert main(["compare", str(bad), str(good)]) == 0
+    assert "1 fallen" in capsys.readouterr().out
+
+
+def test_a_foreign_file_is_refused(tmp_path, capsys):
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({"schema": "something else"}))
+    with pytest.raises(ConfigError, match="schema is 'something else', wanted"):
+        baseline.read(path)
+    assert main(["compare", str(path)]) == 1
+    assert "wanted 'jaxlik/benchmarks/1'" in capsys.readouterr().err
+
+
+def test_the_stored_baseline_can_be_read():
+    if not baseline.PATH.is_file():
+        pytest.skip("no baseline stored yet")
+    stored = baseline.read()
+    assert stored
+    assert all(one.ratio > 0 and one.tolerance >= baseline.TOLERANCE for one in stored)
+    assert len({one.key for one in stored}) == len(stored)
