@@ -31,8 +31,8 @@ batch uses all cores and the peer one."""
 WIDENING = 2.0
 """Wide quartiles widen the tolerance: it is at least their quotient to this power."""
 
-Key = tuple[str, str, int | None, str]
-"""Suite, case, size and peer."""
+Key = tuple[str, str, int | None, str, str]
+"""Suite, case, size, unit and peer."""
 
 
 class Verdict(StrEnum):
@@ -54,6 +54,7 @@ class Stored:
         suite: That measures it.
         case: What is asked.
         size: Of the case.
+        unit: What is compared.
         peer: Who is compared.
         ratio: Median when the baseline was made.
         tolerance: Factor by which it may fall.
@@ -62,6 +63,7 @@ class Stored:
     suite: str
     case: str
     size: int | None
+    unit: str
     peer: str
     ratio: float
     tolerance: float
@@ -69,7 +71,7 @@ class Stored:
     @property
     def key(self) -> Key:
         """What identifies it."""
-        return self.suite, self.case, self.size, self.peer
+        return self.suite, self.case, self.size, self.unit, self.peer
 
     @property
     def least(self) -> float:
@@ -92,18 +94,25 @@ class Checked(NamedTuple):
 
 def chosen(rows: Iterable[Row]) -> list[Stored]:
     """The rows whose ratio is well enough known to be watched."""
-    found = {}
+    found: dict[Key, Stored] = {}
     for row in rows:
-        if row.ratio is None or row.peer is None or not row.ratio.low > 0:
+        if not is_watched(row) or row.ratio is None or not row.ratio.low > 0:
             continue
         width = row.ratio.high / row.ratio.low
         if width <= TIGHT:
-            tolerance = max(TOLERANCE, width**WIDENING)
-            one = Stored(row.suite, row.case, row.size, row.peer,
-                         float(f"{row.ratio.median:.3g}"), float(f"{tolerance:.3g}"))  # fmt: skip
-            found[(*one.key, row.unit)] = one
-    # Seconds and rates of one case have one ratio; memory of a case is another matter.
-    return list({one.key: one for key, one in found.items() if key[-1] != "MiB"}.values())
+            tolerance = float(f"{max(TOLERANCE, width**WIDENING):.3g}")
+            ratio = float(f"{row.ratio.median:.3g}")
+            found[_key(row)] = Stored(*_key(row), ratio, tolerance)
+    return list(found.values())
+
+
+def is_watched(row: Row) -> bool:
+    """Whether a row compares with a peer, in something else than memory."""
+    return row.peer is not None and row.unit not in (MISSING, FAILED, "MiB")
+
+
+def _key(row: Row) -> Key:
+    return row.suite, row.case, row.size, row.unit, str(row.peer)
 
 
 def chosen_in_all(runs: Sequence[Sequence[Row]]) -> list[Stored]:
@@ -137,8 +146,8 @@ def check(stored: Sequence[Stored], rows: Sequence[Row], suites: Iterable[str]) 
         if row.unit in (MISSING, FAILED):
             for peer in (row.peer or "").split(", "):
                 silent[row.suite, row.case, peer] = row
-        elif row.peer is not None and row.unit != "MiB":
-            by_key[row.suite, row.case, row.size, row.peer] = row
+        elif is_watched(row):
+            by_key[_key(row)] = row
     return [_checked(one, by_key.get(one.key), silent, measured) for one in stored]
 
 
@@ -166,14 +175,15 @@ def report(checked: Sequence[Checked]) -> str:
     lines = [f"baseline of {len(checked)} ratios: {summary or 'empty'}"]
     shown = [one for one in checked if one.verdict not in (Verdict.fine, Verdict.unmeasured)]
     if shown:
-        lines += ["", "| verdict | suite | case | size | peer | stored | least | measured |",
-                  "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "| verdict | suite | case | size | unit | peer | stored | least | measured |",
+                  "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for one in shown:
         ratio = one.row.ratio if one.row is not None else None
         measured = "-" if ratio is None else f"{ratio.median:.3g} (to {ratio.high:.3g})"
         size = "" if one.stored.size is None else f"{one.stored.size}"
-        cells = [one.verdict, one.stored.suite, one.stored.case, size, one.stored.peer,
-                 f"{one.stored.ratio:.3g}", f"{one.stored.least:.3g}", measured]  # fmt: skip
+        stored = one.stored
+        cells = [one.verdict, stored.suite, stored.case, size, stored.unit, stored.peer,
+                 f"{stored.ratio:.3g}", f"{stored.least:.3g}", measured]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from jaxlik.fit.runtime import devices, versions
 
 PEERS = (
     *("pyhf", "smodels", "spey", "spey-pyhf", "evermore", "iminuit", "emcee", "dynesty"),
-    *("networkx", "igraph", "numpyro", "blackjax", "nextstat", "everwillow"),
+    *("networkx", "igraph", "blackjax"),
 )
 """Programs that we are compared with, by distribution."""
 

@@ -121,8 +121,9 @@ class Row:
         found = asdict(self)
         for name in SPREADS:
             spread = getattr(self, name)
-            known = spread is not None and not math.isnan(spread.median)
-            found[name] = spread._asdict() if known else None
+            found[name] = None
+            if spread is not None and not math.isnan(spread.median):
+                found[name] = spread._asdict()
         for name in ("compile_seconds", "share"):
             if found[name] is not None and not math.isfinite(found[name]):
                 found[name] = None

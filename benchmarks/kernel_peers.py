@@ -124,6 +124,7 @@ def spey_answers(problem: Problem) -> dict[str, Answer]:
 def pyhf_answers(problem: Problem) -> dict[str, Answer]:
     """NumPy and SLSQP of pyhf; the covariance as one histosys modifier per eigenvector."""
     import pyhf
+    from pyhf.infer import hypotest, mle
     from scipy.optimize import toms748
 
     pyhf.set_backend("numpy", "scipy")
@@ -136,20 +137,21 @@ def pyhf_answers(problem: Problem) -> dict[str, Answer]:
 
     def value() -> float:
         model, data = prepared()
-        return float(pyhf.infer.mle.fixed_poi_fit(1.0, data, model, return_fitted_val=True)[1])
+        return float(mle.fixed_poi_fit(1.0, data, model, return_fitted_val=True)[1])
 
     def best() -> float:
         model, data = prepared()
-        return float(pyhf.infer.mle.fit(data, model, return_fitted_val=True)[1])
+        return float(mle.fit(data, model, return_fitted_val=True)[1])
 
     def limit() -> float:
         model, data = prepared()
         near = _our_limit(problem)
 
         def excess(mu: float) -> float:
-            return float(pyhf.infer.hypotest(mu, data, model, test_stat="qtilde")) - 0.05
+            return float(np.asarray(hypotest(mu, data, model, test_stat="qtilde"))) - 0.05
 
-        return float(toms748(excess, near / WIDE, near * WIDE, rtol=1e-4))
+        found: Any = toms748(excess, near / WIDE, near * WIDE, rtol=np.float64(1e-4))
+        return float(found)
 
     return {"value": value, "best": best, "limit": limit}
 

@@ -23,6 +23,9 @@ GPU_COMMAND = "python -m benchmarks run --device gpu"
 COLUMNS = ("case", "size", "unit", "jaxlik", "compile [s]", "of floor", "peer", "its value",
            "ratio", "GPU", "remarks")  # fmt: skip
 
+BUSY = 0.5
+"""Cores that others may want, as a part of all, before a run counts as disturbed."""
+
 MOST_LINES = 24
 """Of a figure."""
 
@@ -128,6 +131,12 @@ def made_with(document: Mapping[str, Any]) -> list[str]:
     ]
     if absent:
         lines.append(f"- not installed: {', '.join(absent)} (`pip install 'jaxlik[bench]'`)")
+    busy = environment.get("load")
+    if busy and busy > BUSY * hardware["cores"]:
+        lines.append(
+            f"- **disturbed**: other processes wanted {busy:.1f} cores when the run began; "
+            "ratios suffer less than times"
+        )
     cache = environment.get("compilation")
     if cache:
         lines.append(f"- {cache}")

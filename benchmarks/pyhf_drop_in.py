@@ -16,6 +16,7 @@ than the patience, or fails, says so and drops out.
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -51,7 +52,7 @@ WORKSPACES = (
     "ATLAS-SUSY-2018-16-eff/EWKinos_bkgonly_SR2lOnly",
 )
 
-MOST, ENOUGH = 30, 60.0
+MOST, ENOUGH = 30, 40.0
 """Rounds: as many as fit into these seconds, two at least."""
 
 Call = Callable[[float, Any, pyhf.Model], Any]
@@ -157,7 +158,12 @@ def page(results: dict[str, dict[str, dict[str, Any]]], ways: list[str]) -> str:
     for name, row in results.items():
         cells = [cell(row[way], row["drop-in"]) for way in ways]
         lines.append(f"| {name} | {row['size']['parameters']} | " + " | ".join(cells) + " |")
-    lines += ["", "First call [s], translation and compilation included:", ""]
+    lines += [
+        "",
+        "First call [s], translation and compilation included; the programs of the drop-in serve "
+        "the optimizer, which comes after it:",
+        "",
+    ]
     lines += ["| model | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
     for name, row in results.items():
         firsts = [row[way]["first"] for way in ways]
@@ -191,13 +197,18 @@ def documented() -> dict:
 
 def documents(text: Path | None, only: list[str] | None) -> dict[str, dict]:
     """Workspaces by name, with a signal."""
-    found = {"two bins (pyhf's documentation)": documented()}
-    if text is not None:
-        for name in WORKSPACES:
-            path = text / "13TeV" / "ATLAS" / f"{name}.json"
-            document = with_synthetic_signal(json.loads(path.read_text()))
-            found[name.removeprefix("ATLAS-SUSY-")] = document
-    return {n: d for n, d in found.items() if not only or any(part in n for part in only)}
+
+    def wanted(name: str) -> bool:
+        return not only or any(part in name for part in only)
+
+    two_bins = "two bins (pyhf's documentation)"
+    found = {two_bins: documented()} if wanted(two_bins) else {}
+    for name in filter(wanted, WORKSPACES if text is not None else ()):
+        assert text is not None
+        path = text / "13TeV" / "ATLAS" / f"{name}.json"
+        document = with_synthetic_signal(json.loads(path.read_text()))
+        found[name.removeprefix("ATLAS-SUSY-")] = document
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,6 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--patience", type=float, default=60.0, help="seconds for a test")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args(arguments)
+    # A call that is stopped is an error to pyhf, which logs all numbers of the model.
+    logging.getLogger("pyhf").setLevel(logging.CRITICAL)
     ways = list(dict.fromkeys(["drop-in", *given.ways]))
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for name, document in documents(given.text, given.only).items():

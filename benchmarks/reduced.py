@@ -12,8 +12,8 @@ from jaxlik.yields.build import load_table
 
 
 def some_folders(snapshot: Snapshot, count: int, seed: int) -> tuple[str, ...]:
-    """Results with counts, drawn so that a smaller number is a part of a larger one."""
-    folders = [r.provenance.folder for r in snapshot.results if r.counting is not None]
+    """Results, drawn so that those of a smaller number are among those of a larger one."""
+    folders = [result.provenance.folder for result in snapshot.results]
     order = np.random.default_rng(seed).permutation(len(folders))
     return tuple(folders[place] for place in sorted(order[:count]))
 

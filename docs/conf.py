@@ -61,6 +61,8 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_in_temp = True
 nb_merge_streams = True
+# Progress bars and what compilers say on a busy machine.
+nb_output_stderr = "remove"
 nb_render_image_options = {"alt": "Figure made by the cell above"}
 
 # Kernels inherit these: the same Python for `!python`, one device, programs kept on disk.
@@ -71,8 +73,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 compile_short()
 os.environ.setdefault("COLUMNS", "96")
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-# Progress bars would like widgets; pages have none.
-os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+# Progress bars would like widgets; `!` forks, which JAX warns of.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found,ignore:os.fork() was called"
 
 # Reference -----------------------------------------------------------------------------------
 autodoc_default_options = {

@@ -137,8 +137,8 @@ def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
         engine = shop.multiverse.engine_of(data, campaign.recipe, shop.injection)
     config = replace(campaign.search, seed=_seed(campaign.search.seed, index))
     target = FixedTarget(engine)  # type: ignore[reportCallIssue]
-    state = grown_state(target, config)
-    if config.steps:
+    state = grown_state(target, config) if config.leads else None
+    if config.steps or state is None:
         state = search(target, config, state=state)
     table = engine.regions
     z = root_significance(*(np.asarray(a) for a in (table.observed, table.background,

@@ -2,7 +2,9 @@
 
 Single regions, simplified likelihoods (linear and skewed) and HistFactory workspaces. Batches
 are evaluated by one compiled program; peers answer one call at a time unless their name says
-that they are batched, and each call takes the next element of the batch.
+that they are batched, and each call takes the next element of the batch. Rounds read the same
+input again, so that no buffer can be donated; on several devices batches are cut into equal
+parts, and nothing calls back to the host while the clock runs.
 """
 
 from collections.abc import Iterator

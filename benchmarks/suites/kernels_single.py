@@ -130,8 +130,7 @@ def density(_: None, place: Place) -> tuple[jax.Array, tuple[jax.Array, jax.Arra
 
 def limit(_: None, region: Regions) -> jax.Array:
     """Observed upper limit on mu of one region."""
-    terms = (region.observed, region.background, region.error)
-    model = PoissonCounting(*(term[None] for term in terms))
+    model = PoissonCounting(region.observed[None], region.background[None], region.error[None])
     return find_upper_limit(*likelihood_pair(model, region.signal[None])).mu
 
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks import sampler as samplers
 from benchmarks.batches import guarded
-from benchmarks.harness import Options, Row, failed_row, missing_row, spread
-from jaxlik.errors import ConvergenceError
+from benchmarks.harness import OURS, Options, Row, failed_row, missing_row, spread
+from jaxlik.errors import ConvergenceError, JaxlikError
 from jaxlik.fit.config import SampleConfig, SearchConfig
 from jaxlik.typing import Array
 from walkers.posterior import one_content
@@ -30,7 +30,7 @@ SUITE = "posterior"
 PACKAGES = ("emcee", "dynesty")
 """Peers that are asked at one content."""
 
-MOST_TRIES = 50
+MOST_TRIES = 400
 """Groups of draws of the prior after which a content is taken to allow nothing."""
 
 SMALL_MODEL = {
@@ -82,7 +82,11 @@ class Setting(NamedTuple):
 def measure(options: Options) -> Iterator[Row]:
     """All rows of the suite."""
     plan = QUICK if options.quick else FULL
-    setting = small_setting() if plan.small else full_setting(options)
+    try:
+        setting = small_setting() if plan.small else full_setting(options)
+    except JaxlikError as error:
+        yield failed_row(SUITE, "all contents", OURS, str(error))
+        return
     yield from guarded(SUITE, "all contents", _contents(options, plan, setting))
     yield from guarded(SUITE, "one content", _fixed(plan, setting))
 

@@ -151,20 +151,22 @@ def stage_rows(
     budget = f"{walkers} walkers, {steps} steps after building up"
     compiled = max(0.0, first - float(np.median(totals)))
     yield Row(
-        SUITE, "one process", count, "per hour", spread(HOUR / totals),
+        SUITE, "one process", count, "per hour", spread((HOUR / totals).tolist()),
         compile_seconds=compiled, note=f"{budget}; the default has {STEPS} steps",
     )  # fmt: skip
     for stage in spent[0]:
         seconds = np.array([one[stage] for one in spent])
-        yield Row(SUITE, f"one process, {stage}", count, "s", spread(seconds), note=budget)
-        share = spread(seconds / totals)
+        yield Row(SUITE, f"one process, {stage}", count, "s", spread(seconds.tolist()), note=budget)
+        share = spread((seconds / totals).tolist())
         yield Row(SUITE, f"one process, {stage}", count, "share", share, note=budget)
     each = np.array([one["walking"] for one in spent]) / steps
-    yield Row(SUITE, "one process, a step of all walkers", count, "s", spread(each), note=budget)
+    yield Row(
+        SUITE, "one process, a step of all walkers", count, "s", spread(each.tolist()), note=budget
+    )
     if steps != STEPS:
-        default = totals + (STEPS - steps) * each
+        default = (HOUR / (totals + (STEPS - steps) * each)).tolist()
         yield Row(
-            SUITE, "one process, default budget", count, "per hour", spread(HOUR / default),
+            SUITE, "one process, default budget", count, "per hour", spread(default),
             note=f"from the seconds of {steps} steps and of a step, not measured",
         )  # fmt: skip
 

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from benchmarks.harness import (
     Contender,
     Options,
     Row,
+    Spread,
     failed_row,
     rows_of,
     side_by_side,
@@ -204,14 +204,13 @@ def _peer(options: Options) -> Iterator[Row]:
 
 def peer_rows(document: dict[str, Any]) -> Iterator[Row]:
     """Rows of what `benchmarks.against_smodels` writes: CPU seconds of one core."""
-    cpu = partial(map, lambda one: one[1])
     for name, ours in document["jaxlik"].items():
         theirs = document["smodels"][name]
         for case, key, size in (("one model", "single", 1), ("batch", "batch", document["batch"])):
-            value = spread([*cpu(ours[key])])
+            value = _cpu(ours[key])
             compiled = ours["compile_s" if key == "single" else "compile_batch_s"]
             for what in ("predictions", "likelihoods"):
-                peer = spread([*cpu(theirs[what])])
+                peer = _cpu(theirs[what])
                 yield Row(
                     SUITE,
                     f"score, exact yields, {case}: {name}",
@@ -224,3 +223,8 @@ def peer_rows(document: dict[str, Any]) -> Iterator[Row]:
                     ratio=peer.scaled(1 / value.median),
                     note="CPU time of one core; SModelS takes one model at a time",
                 )
+
+
+def _cpu(times: list[tuple[float, float]]) -> Spread:
+    """CPU seconds of pairs of wall and CPU seconds."""
+    return spread([cpu for _, cpu in times])

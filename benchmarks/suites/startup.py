@@ -31,7 +31,13 @@ SUITE = "startup"
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PATIENCE = 300.0
+NOT_INHERITED = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+"""Variables of the measuring process that its children do not get."""
+
+QUICK_ROUNDS = 2
+"""Of first results in a quick run."""
+
+PATIENCE = 900.0
 """Seconds that a process may take."""
 
 MARKER = "peak-memory"
@@ -50,16 +56,21 @@ else:
 """Work, then the largest resident size [MiB]; on Linux `ru_maxrss` would be that of the parent."""
 
 IMPORTS = {
-    OURS: "import jaxlik",
+    OURS: "import jaxlik, jaxlik.inference.limits, jaxlik.statmodels.poisson",
     "pyhf": "import pyhf",
     "spey": "import spey",
     "SModelS": "import smodels.matching.theoryPrediction",
     "evermore": "import evermore",
 }
-"""What users of each import first."""
+"""What a limit of a counting experiment needs; `import jaxlik` alone imports nothing."""
 
 PACKAGES = {"SModelS": "smodels"}
 """Names of packages that differ."""
+
+SHORT = """
+from jaxlik.compilation import compile_short
+compile_short()
+"""
 
 ENGINE = """
 import jaxlik
@@ -72,21 +83,17 @@ engine, labels = build_engine(snapshot, surrogate=open_surrogate(shipped_surroga
 """
 
 SCORE = """
-from jaxlik.compilation import compile_short
-compile_short()
-{engine}
 import jax
 from jaxlik.physics.model import point_from_dict
-masses = {{1000022: 163.0, 1000001: 735.0, 1000006: 1166.0}}
-decays = {{1000001: {{(1000022, 1): 1.0}}, 1000006: {{(1000022, 6): 1.0}}}}
-point = point_from_dict(engine.space, {{"masses": masses, "branching_ratios": decays}})
+masses = {1000022: 163.0, 1000001: 735.0, 1000006: 1166.0}
+decays = {1000001: {(1000022, 1): 1.0}, 1000006: {(1000022, 6): 1.0}}
+point = point_from_dict(engine.space, {"masses": masses, "branching_ratios": decays})
 float(jax.jit(lambda e, p: e.evaluate(p).score)(engine, point))
 """
 
 LIMITS = {
-    OURS: """
-from jaxlik.compilation import compile_short
-compile_short()
+    OURS: SHORT
+    + """
 import jaxlik
 jaxlik.enable_x64()
 import jax, jax.numpy as jnp
@@ -99,7 +106,6 @@ float(limit(model, jnp.asarray([2.5])))
 """,
     "pyhf": """
 import pyhf
-from pyhf.infer.intervals.upper_limits import upper_limit
 from scipy.optimize import toms748
 model = pyhf.simplemodels.uncorrelated_background([2.5], [4.1], [1.2])
 data = [3.0] + model.config.auxdata
@@ -119,7 +125,8 @@ data = SLData([3.0], [4.1], [[1.44]], nsignal=[2.5], deltas_rel=0.0)
 SLUpperLimitComputer(data).getUpperLimitOnMu(observed)
 """,
 }
-"""The observed limit of one region, as a user would write it."""
+"""The observed limit of one region, as a user would write it; pyhf's own model of it has a Poisson
+constraint instead of a normal one."""
 
 
 class Child(NamedTuple):
@@ -141,28 +148,35 @@ class ChildError(RuntimeError):
 def measure(options: Options) -> Iterator[Row]:
     """Imports, loading, first results."""
     rounds = FEWEST_ROUNDS if options.quick else options.rounds
-    yield from beside("import", IMPORTS, rounds)
-    loaded = [run(ENGINE) for _ in range(rounds)]
-    yield from rows("embedded database to an engine", {OURS: loaded})
-    yield from first_results(rounds)
+    yield from beside("import", IMPORTS, rounds, platform_of(options))
+    yield from first_results(options)
 
 
-def first_results(rounds: int) -> Iterator[Row]:
+def platform_of(options: Options) -> dict[str, str]:
+    """Variables that keep a process off a GPU that is not asked for."""
+    return {"JAX_PLATFORMS": "cpu"} if options.device == "cpu" else {}
+
+
+def first_results(options: Options) -> Iterator[Row]:
     """K of one model, and the limit of one region, with and without compiled programs at hand."""
+    rounds = QUICK_ROUNDS if options.quick else options.rounds
     with tempfile.TemporaryDirectory(prefix="jaxlik-") as folder:
         cache = {
+            **platform_of(options),
             "JAX_COMPILATION_CACHE_DIR": folder,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-        score = SCORE.format(engine=ENGINE)
+        score = SHORT + ENGINE + SCORE
         name = "first K of a model, networks"
         yield from rows(f"{name}, nothing compiled", {OURS: [run(score, cache)]})
+        loaded = [run(SHORT + ENGINE, cache) for _ in range(1 if options.quick else rounds)]
+        yield from rows("embedded database to an engine, compiled before", {OURS: loaded})
         cached = [run(score, cache) for _ in range(rounds)]
         yield from rows(f"{name}, compiled before", {OURS: cached})
         name = "first limit of a region"
         yield from rows(f"{name}, nothing compiled", {OURS: [run(LIMITS[OURS], cache)]})
-        yield from beside(f"{name}, compiled before", LIMITS, rounds, cache)
+        yield from beside(f"{name}, compiled before", LIMITS, rounds, cache, warm=not options.quick)
 
 
 def run(work: str, extra: Mapping[str, str] | None = None) -> Child:
@@ -175,10 +189,8 @@ def run(work: str, extra: Mapping[str, str] | None = None) -> Child:
     Raises:
         ChildError: it ends with an error, or takes too long.
     """
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **(extra or {})}
-    environment.pop("XLA_FLAGS", None)
-    if extra is None:
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    environment = {**inherited, **(extra or {})}
     command = [sys.executable, "-c", MEASURED.format(work=work, marker=MARKER)]
     begin = time.perf_counter()
     try:
@@ -203,31 +215,44 @@ def run(work: str, extra: Mapping[str, str] | None = None) -> Child:
 
 
 def beside(
-    case: str, scripts: Mapping[str, str], rounds: int, extra: Mapping[str, str] | None = None
+    case: str,
+    scripts: Mapping[str, str],
+    rounds: int,
+    extra: Mapping[str, str] | None = None,
+    *,
+    warm: bool = True,
 ) -> Iterator[Row]:
-    """The same work by several programs, in turn; a first process of each is not counted.
+    """The same work by several programs, in turn.
 
-    It brings files into the memory of the system.
+    Args:
+        case: For tables.
+        scripts: Work of each program.
+        rounds: Processes of each.
+        extra: Variables of their environment.
+        warm: Whether a first process of each is not counted: it brings files into the memory of
+            the system, and tells whether the program works.
     """
     able, reasons = {}, []
     for name, script in scripts.items():
         if find_spec(PACKAGES.get(name, name)) is None:
             reasons.append(missing_row(SUITE, case, name, EXTRA))
             continue
-        try:
-            run(script, extra)
-        except ChildError as error:
-            if name == OURS:
-                raise
-            reasons.append(failed_row(SUITE, case, name, f"{name} {error}"))
-            continue
         able[name] = script
     found: dict[str, list[Child]] = {name: [] for name in able}
-    for number in range(rounds):
+    for number in range(-1 if warm else 0, rounds):
         names = list(able)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            found[name].append(run(able[name], extra))
-    yield from rows(case, found)
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            try:
+                child = run(able[name], extra)
+            except ChildError as error:
+                if name == OURS:
+                    raise
+                reasons.append(failed_row(SUITE, case, name, f"{name} {error}"))
+                del able[name]
+            else:
+                found[name] += [child] if number >= 0 else []
+    yield from rows(case, {name: found[name] for name in able})
     yield from reasons
 
 

@@ -5,6 +5,7 @@ an error of the build.
 """
 
 import re
+from html import unescape
 from xml.etree import ElementTree
 
 from docutils import nodes
@@ -26,7 +27,11 @@ ACCENTS = set("~˜^ˆ¯˙¨→")
 def mended(text: str) -> str:
     """A letter with an accent and an index: docutils puts the index below the letter."""
     ElementTree.register_namespace("", NAMESPACE)
-    root = ElementTree.fromstring(text)
+    # XML knows five names of characters, MathML has many more.
+    named = re.sub(
+        r"&(?!amp;|lt;|gt;|quot;|apos;|#)\w+;", lambda name: unescape(name.group()), text
+    )
+    root = ElementTree.fromstring(named)
     for parent in list(root.iter()):
         for place, node in enumerate(list(parent)):
             if node.tag == f"{{{NAMESPACE}}}munderover" and (node[2].text or "") in ACCENTS:

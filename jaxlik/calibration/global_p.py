@@ -122,14 +122,14 @@ def split_uniformity(found: Sequence[float]) -> tuple[Float[np.ndarray, " half"]
     """p-values of the second half of pseudo-experiments among the first, and whether uniform.
 
     Returns:
-        The p-values, and the p-value of a two-sample Kolmogorov-Smirnov test of both halves,
+        The p-values, none where there are too few pseudo-experiments, and the p-value of a two-sample Kolmogorov-Smirnov test of both halves,
         of which p-values are a function.
     """
     values = np.asarray(found, dtype=float)
     first, second = values[: len(values) // 2], values[len(values) // 2 :]
-    p = np.array([np.mean(first >= one) for one in second])
     if len(first) < FEWEST:
-        return p, float("nan")
+        return np.zeros(0), float("nan")
+    p = np.array([np.mean(first >= one) for one in second])
     return p, float(stats.ks_2samp(first, second)[1])  # type: ignore[reportArgumentType]
 
 

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("--databases 200 --workers 2 --output calibration", "global p-value of the data"),
         ("--injected model.dict --databases 10 --output closure", "is a signal found again?"),
     ),
+    "report": (
+        ("runs/NAME", "report.html of a run, also of one that goes on"),
+        ("point.json", "the page of a document"),
+    ),
     "snapshot": (("smodels-database-3.0.0.tar.xz", "compile once, list what is in it"),),
 }
 

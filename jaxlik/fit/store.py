@@ -7,7 +7,9 @@
     history.jsonl    one line per block of steps: best K, r_max, acceptance
     state            checkpoint of the walkers
     log.jsonl        key events
+    walk.jsonl       one line per block of steps: where all walkers are
     summary.json     the document `jaxlik/run/1`, written at the end
+    report.html      all of this as a page, written at the end
     figures/         pictures, written at the end
 
 Whole files are written aside and moved into place; line files only grow, and a

@@ -2,9 +2,10 @@
 
 Top level: ``schema``, ``status``, ``mode``, ``seed``, ``walkers``, ``steps``,
 ``seconds``, ``steps_per_second``, ``database`` {``version``, ``sha256``}, ``yields`` of the
-search (``exact`` or ``networks``), ``best``: a list of models, best first. A step is one
-step of all walkers; their rate leaves out the first block, which waits for the compiler,
-``seconds`` does not.
+search (``exact`` or ``networks``), ``best``: a list of models, best first, ``references``
+{analysis: {``experiment``, ``sqrts``, ``luminosity``, ``title``, ``arxiv``, ``doi``}}. A step
+is one step of all walkers; their rate leaves out the first block, which waits for the
+compiler, ``seconds`` does not.
 
 All numbers of a model are quoted at mu_hat: signal strengths, cross sections,
 signals and r-values are multiplied by it, so that the written model has mu = 1.
@@ -32,6 +33,8 @@ signals and r-values are multiplied by it, so that the written model has mu = 1.
                       ``r_max``), half widths of their 90 % bands (``K_band``, ``r_band``
                       relative to r_max), topologies in the rim of a grid (``fading``), and
                       whether all other numbers are ``exact``
+``likelihood_scan``   of the best model only: {``mu``, ``curves``: [{``analysis``,
+                      ``result``, ``values`` of -2 ln(L/L(0))}], ``mu_hat``, ``mu_max``}
 ===================== ============================================================
 
 ``type`` is ``efficiency_map`` (events of one region), ``combined`` (joint likelihood:

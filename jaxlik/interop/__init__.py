@@ -6,6 +6,7 @@
 | iminuit | `iminuit_bridge` |
 | numpyro, blackjax | `numpyro_bridge`, `blackjax_bridge` |
 | emcee, dynesty | `samplers` |
+| anything in coordinates without bounds | `unbounded` |
 | pyhf, cabinetry | `pyhf_drop_in`, `pyhf_optimizer` |
 | spey | `spey_plugin`, found through its entry points |
 | SModelS | `smodels_computer` |

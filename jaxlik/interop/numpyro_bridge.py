@@ -66,8 +66,8 @@ def numpyro_model(objective: Objective) -> Callable[..., None]:
 
     Returns:
         A function of ``arrays``, by default those of ``objective.reduced``. ``MCMC(...,
-        jit_model_args=True).run(key, objective.reduced.arrays)`` passes them as data, so that
-        another data set compiles nothing.
+        jit_model_args=True).run(key, objective.reduced.arrays)`` passes them as data: the program
+        of another data set is the same, for JAX's compilation cache too.
     """
     import numpyro
 

@@ -1,11 +1,11 @@
-r"""Objectives of model points: masses, branching ratios, signal strengths at fixed content.
+"""Objectives of model points: masses, branching ratios, signal strengths at fixed content.
 
 Parameters are the coordinates u of `jaxlik.physics.whitened` that the model uses: any vector is a
 model with masses in order and branching ratios that sum to one, and the prior of each u is
 N(0, 1). Three quantities may be minimised:
 
-- ``posterior``: $-\ln(L/L_\text{SM}) + \sum u^2/2$, of the most sensitive combination;
-- ``likelihood``: the first term alone;
+- ``likelihood``: -ln(L/L_SM) of the most sensitive combination, L_SM that of the Standard Model;
+- ``posterior``: the same plus half the sum of all u^2, the prior;
 - ``score``: -K/2, test statistic and price of complexity, the combination chosen by the data.
 
 The first two are infinite where masses are forbidden, a channel in use is closed, or the critic

@@ -167,7 +167,7 @@ class JaxlikRetriever:
         if any(limit is None for limit in limits):
             return None
         on_mu = [float((limit / theorypred.xsection).asNumber()) for limit in limits]
-        return JaxlikTruncatedGaussian(*on_mu, theorypred.xsection)
+        return JaxlikTruncatedGaussian(on_mu[0], on_mu[1], theorypred.xsection)
 
     def forAnalysesComb(self, theoryPredictions: Sequence[Any], deltas_rel: float | None) -> Any:
         """The product of all; SModelS's own where a member is not a computer of jaxlik."""
@@ -178,7 +178,7 @@ class JaxlikRetriever:
         if not all(isinstance(member, JaxlikComputer) for _, member in members):
             from smodels.statistics.statsTools import CompRetriever
 
-            return CompRetriever.forAnalysesComb(theoryPredictions, deltas_rel)
+            return CompRetriever.forAnalysesComb(list(theoryPredictions), deltas_rel)
         total = theoryPredictions[0].xsection
         for prediction in theoryPredictions[1:]:
             total = total + prediction.xsection

@@ -124,9 +124,9 @@ class SimplifiedFamily(Family):
     def curves(self) -> Curves:
         """From certified dual fits."""
         four = self.shared.four
-        return BoundedBankCurves(four, self.signal) if self.shared.compat else BankCurves(
-            four, self.signal
-        )  # fmt: skip
+        if isinstance(four, BoxedFourfoldBank):
+            return BoundedBankCurves(four, self.signal)
+        return BankCurves(four, self.signal)
 
     def asimov(self, dataset: int) -> Family:
         """Counts at the fitted rates."""

@@ -3,22 +3,23 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import NonlinearConstraint
 from scipy.stats import multivariate_normal, poisson
 
 import jaxlik.interop.spey_inputs as inputs
+from jaxlik import __version__
 from jaxlik.interop.optional import require
 from jaxlik.interop.spey_fits import BinnedFits, Bounds, Fit
 from jaxlik.interop.spey_likelihood import BinnedLikelihood
-from jaxlik.interop.spey_models import Response, constraint_from
+from jaxlik.interop.spey_models import Response, constraint_from, response_at
 
 spey = require("spey", extra="spey")
 _base = require("spey.base", extra="spey")
 BackendBase, ModelConfig = spey.BackendBase, _base.ModelConfig
 ExpectationType = spey.ExpectationType
 
-VERSION = "0.1.0"
 SPEY_VERSIONS = ">=0.2.7,<0.3.0"
 
 SUGGESTED_HIGHEST_MU = 10.0
@@ -28,8 +29,8 @@ SUGGESTED_HIGHEST_MU = 10.0
 class Engine(Protocol):
     """What a backend needs of a likelihood besides its fits."""
 
-    num_parameters: int
-
+    @property
+    def num_parameters(self) -> int: ...  # noqa: D102
     def prepare(self, data: object) -> np.ndarray: ...  # noqa: D102
     def nll(self, parameters: object, observed: np.ndarray, /) -> float: ...  # noqa: D102
     def nll_and_slopes(  # noqa: D102
@@ -52,7 +53,7 @@ class CertifiedBackend(BackendBase):  # type: ignore[reportGeneralTypeIssues]
     """
 
     name = "jaxlik.base"
-    version = VERSION
+    version = __version__
     author = "The jaxlik developers"
     spey_requires = SPEY_VERSIONS
 
@@ -239,11 +240,12 @@ class BinnedBackend(CertifiedBackend):
         span = slice(1, 1 + len(self.data))
 
         def value(pars: np.ndarray) -> np.ndarray:
-            return np.asarray(background(np.asarray(pars)[span])[0])
+            return np.asarray(response_at(background, jnp.asarray(pars)[span])[0])
 
         def slope(pars: np.ndarray) -> np.ndarray:
             found = np.zeros((len(self.data), len(pars)))
-            found[:, span] = np.diag(np.asarray(background(np.asarray(pars)[span])[1]))
+            slopes = response_at(background, jnp.asarray(pars)[span])[1]
+            found[:, span] = np.diag(np.asarray(slopes))
             return found
 
         return NonlinearConstraint(value, 0.0, np.inf, jac=slope)  # type: ignore[reportArgumentType]
@@ -281,7 +283,7 @@ class BinnedBackend(CertifiedBackend):
             events = poisson(rate).rvs(size=[sample_size, bins])
             if not include_auxiliary:
                 return events
-            auxiliary = multivariate_normal(np.zeros(size), covariance).rvs(size=sample_size)
+            auxiliary = multivariate_normal(np.zeros(size), covariance).rvs(size=sample_size)  # type: ignore[reportArgumentType]
             return np.hstack([events, np.reshape(auxiliary, (sample_size, size))])
 
         return sampler

@@ -175,7 +175,7 @@ class BinnedFits:
             lower[0], upper[0] = (edge / self.of.scale for edge in window)
         near = self._near.get(observed.tobytes(), start) if near is None else near
         counts = self.of.padded_counts(observed)
-        return FitTask(counts, near, start, lower, upper, stays)
+        return FitTask(counts, near, start, lower, upper, stays)  # type: ignore[reportArgumentType]
 
     def _limits(
         self, observed: np.ndarray, mu: float, free: bool, bounds: Bounds | None
@@ -240,7 +240,7 @@ class BinnedFits:
                 return at(high)
             low, step = high, 3 * step
             high = min(high + step, highest)
-        root = brentq(lambda mu: at(float(mu)).slope, low, high, xtol=1e-14, rtol=1e-13)
+        root = brentq(lambda mu: at(float(mu)).slope, low, high, xtol=1e-14, rtol=1e-13)  # type: ignore[reportArgumentType]
         return at(float(root))  # type: ignore[reportArgumentType]
 
     def _certified(self, found: BoundedMinimum, observed: np.ndarray, which: str) -> Fit:
@@ -263,7 +263,8 @@ class BinnedFits:
         if not walls.any():
             return slope
         span = slice(1, 1 + self.of.num_bins)
-        value, steep, _ = (np.asarray(v) for v in self.of.background(jnp.asarray(parameters[span])))
+        here = self.of.background(jnp.asarray(parameters[span]))
+        value, steep = np.asarray(here[0]), np.asarray(here[1])
         touching = walls & (np.abs(parameters[0] * self.of.signal + value) < 1e-9)
         touching &= gradient[span] > 0
         steep = np.where(touching, steep, 1.0)

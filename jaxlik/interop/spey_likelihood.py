@@ -204,5 +204,11 @@ def _padded_response(response: Response, more: int) -> Response:
     def pad(values: Array, fill: float = 0.0) -> Array:
         return jnp.asarray(np.pad(np.asarray(values), (0, more), constant_values=fill))
 
-    rest = (response.slope, response.curvature, response.square, response.tilt)
-    return Response(pad(response.offset, 1.0), *map(pad, rest), response.effective)
+    return Response(
+        pad(response.offset, 1.0),
+        pad(response.slope),
+        pad(response.curvature),
+        pad(response.square),
+        pad(response.tilt),
+        response.effective,
+    )

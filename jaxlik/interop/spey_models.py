@@ -188,12 +188,12 @@ class FitTask(NamedTuple):
         held: Parameters that stay at the start.
     """
 
-    observed: Float[Array | np.ndarray, " region"]
-    near: Float[Array | np.ndarray, " parameter"]
-    start: Float[Array | np.ndarray, " parameter"]
-    lower: Float[Array | np.ndarray, " parameter"]
-    upper: Float[Array | np.ndarray, " parameter"]
-    held: Bool[Array | np.ndarray, " parameter"]
+    observed: Float[Array, " region"]
+    near: Float[Array, " parameter"]
+    start: Float[Array, " parameter"]
+    lower: Float[Array, " parameter"]
+    upper: Float[Array, " parameter"]
+    held: Bool[Array, " parameter"]
 
 
 @jax.jit
@@ -211,6 +211,7 @@ def certified_minimum(model: BinnedModel, task: FitTask) -> BoundedMinimum:
     )
 
 
+response_at = jax.jit(Response.__call__)
 rate_at = jax.jit(BinnedModel.rate)
 clipped_at = jax.jit(BinnedModel.clipped)
 slopes_at = jax.jit(jax.value_and_grad(BinnedModel.clipped, argnums=1))
@@ -260,10 +261,10 @@ def constraint_from(correlation: Float[np.ndarray, "nuisance nuisance"], name: s
 
 def polynomial(offset, slope, curvature=None) -> Response:
     """A + B x + C x^2 from numbers of each bin."""
-    arrays = [jnp.asarray(np.asarray(v, float)) for v in (offset, slope)]
-    zero = jnp.zeros_like(arrays[0])
+    first, second = (jnp.asarray(np.asarray(v, float)) for v in (offset, slope))
+    zero = jnp.zeros_like(first)
     bend = zero if curvature is None else jnp.asarray(np.asarray(curvature, float))
-    return Response(*arrays, bend, zero, zero)
+    return Response(first, second, bend, zero, zero)
 
 
 def effective(offset, upper, lower, centre) -> Response:

@@ -201,7 +201,8 @@ class EffectiveSigma(BinnedBackend):
         envelopes = inputs.pairs(
             "absolute_uncertainty_envelops", absolute_uncertainty_envelops, size
         )
-        response = effective_response(yields.background, *envelopes.T, yields.background)
+        up, down = envelopes.T
+        response = effective_response(yields.background, up, down, yields.background)
         super().__init__(yields, response, correlation, modifiers)
 
 
@@ -279,6 +280,7 @@ class HistFactoryWorkspace(CertifiedBackend):
             ConfigError: the other backend is of another kind, or pyhf cannot join them.
         """
         import pyhf
+        from pyhf.exceptions import InvalidWorkspaceOperation
 
         if not isinstance(other, HistFactoryWorkspace):
             raise ConfigError(
@@ -293,8 +295,9 @@ class HistFactoryWorkspace(CertifiedBackend):
             for m in pair[1]["measurements"]
         ]
         try:
-            joined = pyhf.Workspace.combine(*map(pyhf.Workspace, pair), **kwargs)
-        except (pyhf.exceptions.InvalidWorkspaceOperation, ValueError) as error:
+            left, right = (pyhf.Workspace(one) for one in pair)
+            joined = pyhf.Workspace.combine(left, right, **kwargs)
+        except (InvalidWorkspaceOperation, ValueError) as error:
             raise ConfigError(f"combination of two workspaces: {error}") from error
         document = json.loads(json.dumps(joined))
         first = [m for m in document["measurements"] if m["name"] == names[0]]

@@ -26,6 +26,13 @@ def test_only_ratios_that_are_well_known_are_stored():
     assert stored.tolerance == baseline.TOLERANCE
 
 
+def test_one_case_may_be_compared_in_several_units():
+    stored = baseline.chosen([row(10.0, unit="evaluations"), row(3.0, unit="s")])
+    assert [one.ratio for one in stored] == [10.0, 3.0]
+    found = baseline.check(stored, [row(9.0, unit="evaluations"), row(1.0, unit="s")], ["kernels"])
+    assert [one.verdict for one in found] == [Verdict.fine, Verdict.fallen]
+
+
 def test_several_runs_must_agree():
     first = [row(10.0), row(10.0, case="unsteady"), row(10.0, case="gone")]
     second = [row(8.0), row(50.0, case="unsteady")]
@@ -67,7 +74,10 @@ def test_the_report_names_what_regressed():
     checked = baseline.check(baseline.chosen([row(10.0)]), [row(3.0)], ["kernels"])
     text = baseline.report(checked)
     assert "1 fallen" in text
-    assert "| fallen | kernels | single region: -2 ln L at mu = 1, profiled | 1000 | pyhf |" in text
+    assert (
+        "| fallen | kernels | single region: -2 ln L at mu = 1, profiled | 1000 | per s | pyhf |"
+        in text
+    )
 
 
 def test_the_command_makes_a_baseline_and_sees_a_regression(tmp_path, capsys):

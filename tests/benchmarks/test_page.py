@@ -28,6 +28,14 @@ def test_a_page_states_hardware_versions_date_numbers_and_missing_peers():
     assert "`python -m benchmarks run --suite scores`" in text
 
 
+def test_a_disturbed_run_says_so():
+    made = document([row()])
+    made["environment"]["load"] = 0.1
+    assert "disturbed" not in page_text({"cpu": made}, {})
+    made["environment"]["load"] = 8.0 * made["environment"]["hardware"]["cores"]
+    assert "**disturbed**" in page_text({"cpu": made}, {})
+
+
 def test_without_a_gpu_its_column_is_empty_and_the_command_is_there():
     text = page_text({"cpu": document([row()])}, {})
     assert "python -m benchmarks run --device gpu" in text

@@ -122,10 +122,55 @@ for found in (divided(x, y), apart(score, x, y)):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 same = jax.vmap(lambda a: batched_apart(mesh, score, a, y[0]))(x)
 np.testing.assert_array_equal(same["sum"], 2 * x + 1)
-# Each device works on its part: the program that all of them run has no collective.
-text = jax.jit(lambda x, y: spread_over(mesh, score, x, y)).lower(x[:6], y[:6]).as_text()
-assert "shard" in text or "sdy" in text, text[:500]
+# Each device has its part, and needs nothing from the others.
+x, y = x[:6], y[:6]
+found = divided(x, y)["sum"]
+assert len({shard.device for shard in found.addressable_shards}) == 3
+text = divided.lower(x, y).compile().as_text()
+assert not any(word in text for word in ("all-reduce(", "all-gather(", "all-to-all("))
 """
+    run_on_three_devices(code)
+
+
+def test_target_over_three_devices_scores_as_on_one():
+    code = """
+import jax, jax.numpy as jnp, numpy as np, equinox as eqx
+from types import SimpleNamespace
+jax.config.update("jax_enable_x64", True)
+from benchmarks.across_devices import SpreadTarget, on_all_devices
+from benchmarks.batches import FixedTarget, mixed_models
+from jaxlik.errors import Status
+from jaxlik.physics.model import ModelSpace, protomodel_space
+from jaxlik.yields.buckets import Buckets
+from walkers.target import evaluate_chunk
+
+class Heaviest(eqx.Module):
+    space: ModelSpace
+    num_results: int = eqx.field(static=True, default=2)
+    num_limit_results: int = eqx.field(static=True, default=0)
+    buckets: Buckets = eqx.field(static=True, default=Buckets())
+    def evaluate(self, point, excluded):
+        mass = jnp.max(jnp.where(point.active, point.masses, 0.0))
+        signals = SimpleNamespace(demand=jnp.ones(len(self.buckets), jnp.int32))
+        prediction = SimpleNamespace(r_max=mass, status=Status.success, signals=signals)
+        prior = SimpleNamespace(log_prior=-mass)
+        return SimpleNamespace(score=mass, z_squared=mass, mu_hat=mass, prior=prior,
+                               members=~excluded, prediction=prediction)
+
+plain = FixedTarget(Heaviest(protomodel_space()))
+points = jax.tree.map(jnp.asarray, mixed_models(plain.space, 7))
+excluded = jnp.arange(14).reshape(7, 2) % 3 == 0
+spread = on_all_devices(plain)
+assert isinstance(spread, SpreadTarget) and spread.enlarged((1,)) is spread
+expected, found = (evaluate_chunk(one, points, excluded) for one in (plain, spread))
+assert np.ptp(expected.score) > 100
+jax.tree.map(np.testing.assert_array_equal, found, expected)
+assert found.members.sharding.mesh.size == 3 or len(found.score.devices()) == 3
+"""
+    run_on_three_devices(code)
+
+
+def run_on_three_devices(code):
     flags = "--xla_force_host_platform_device_count=3"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
@@ -378,6 +423,9 @@ def test_models_of_a_size_have_it(space):
         models = scaling.models_of_size(space, particles, 3)
         assert np.all(np.asarray(models.active).sum(axis=1) == particles)
         validate(space, jax.tree.map(lambda leaf: leaf[1], models))
+        used = np.asarray(models.branching_ratios[0]) > 0
+        assert used.sum() == particles - 1
+        assert np.all(np.asarray(space.channel_daughter)[used] == space.lbp)
 
 
 def test_walkers_and_sizes_double():
@@ -393,7 +441,7 @@ def test_walkers_and_sizes_double():
 def test_reduced_engine_sees_what_the_full_one_sees(thin):
     from jaxlik.fit.assemble import build_engine
 
-    folders = some_folders(thin, 6, 0)
+    folders = some_folders(thin, 20, 0)
     full, labels = build_engine(thin)
     small, fewer = build_engine(reduced(thin, folders))
     models = jax.tree.map(jnp.asarray, mixed_models(full.space, 6))

@@ -26,7 +26,7 @@ def command_lines() -> list[tuple[str, list[str]]]:
     found = []
     for block in blocks():
         text = block.text.replace("\\\n", " ")
-        if block.kind in SHELL:
+        if block.kind in SHELL or (block.kind == CELL and "%%bash" in text):
             lines = text.splitlines()
         elif block.kind == CELL:
             lines = [line[1:] for line in text.splitlines() if line.startswith("!")]
@@ -258,8 +258,8 @@ XSECTION 1.30E+04 2212 2212 2 1000021 1000021
 SEARCH = "--walkers 8 --steps 4 --block 2 --leads 0 --gradient-every 0 --gradient-steps 0"
 CHAINS = "--chains 4 --draws 8 --block 4 --warmup 1 --leads 0 --particles 0"
 PSEUDO = (
-    "--databases 1 --real 1 --hypotheses 0 --search.walkers 8 --search.steps 2 --search.block 2 "
-    "--search.leads 0 --search.gradient-every 0 --search.gradient-steps 0"
+    "--databases 2 --real 1 --hypotheses 0 --search.walkers 8 --search.steps 2 --search.block 2 "
+    "--search.leads 1 --search.gradient-every 0 --search.gradient-steps 0"
 )
 
 SMALL = {

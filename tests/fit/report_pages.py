@@ -10,7 +10,12 @@ from synthetic_draws import SQUARK, STOP, independent_draws
 
 from jaxlik.fit.calibration_report import calibration_document
 from jaxlik.fit.chain_files import chain_path, write_chain
+from jaxlik.fit.finish import Found, scanned
+from jaxlik.fit.html.film import WALK
+from jaxlik.fit.html.references import named_analyses, reference_entries
+from jaxlik.fit.html.write import write_report
 from jaxlik.fit.posterior_summary import Evidence, posterior_document
+from jaxlik.fit.summary import model_document, run_document
 
 LBP = 1000022
 SHA = "0" * 64
@@ -84,6 +89,55 @@ def check_page(text):
         assert plot["role"] == "img"
         assert plot["aria-label"]
     return parts
+
+
+def search_document(assembled, inspection):
+    """The document of a search that found two models."""
+    _, engine, labels = assembled
+    model = model_document(engine, labels, inspection)
+    model["contributions"] = {
+        "K": model["K"],
+        "particles": {str(STOP): {"K": 1.0, "loss": 3.0}},
+        "analyses": {model["combination"][0]["analysis"]: {"K": None, "loss": None}},
+    }
+    model["likelihood_scan"] = scanned(engine, labels, Found(inspection, 3, 1))
+    second = {**model, "K": model["K"] - 1, "step": 5, "walker": 2}
+    return run_document(
+        [{**model, "step": 3, "walker": 1}, second],
+        status="done", mode="default", seed=0, walkers=6, steps=30, seconds=3.0,
+        steps_per_second=10.0, database={"version": "3.0.0", "sha256": SHA},
+        yields="exact", directory="run",
+        references=reference_entries(labels.provenance, named_analyses([model])),
+    )  # fmt: skip
+
+
+def search_folder(folder, assembled, inspection):
+    """A run directory of `build` with a film of three blocks, and its page."""
+    folder.mkdir()
+    document = search_document(assembled, inspection)
+    (folder / "summary.json").write_text(json.dumps(document))
+    (folder / "models.jsonl").write_text(json.dumps(document["best"][0]) + "\n")
+    manifest = {"command": ["python", "-m", "jaxlik.fit"], "status": "done", "seed": 0,
+                "mode": "default", "versions": {"jaxlik": "0.1.0", "jax": "0.10.2"},
+                "started": "2026-01-01T00:00:00+00:00", "ended": None}  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rng = np.random.default_rng(0)
+    lines, history = [], []
+    for step in (10, 20, 30):
+        walkers = [
+            [float(k), 0.5, {str(STOP): 900.0 + 10 * i, str(LBP): 150.0}]
+            for i, k in enumerate(rng.uniform(0, 5, 6))
+        ]
+        masses = {str(STOP): 1000.0 + step, str(LBP): 160.0}
+        best = {"K": 5.0 + step / 10, "r_max": 1.0, "masses": masses}
+        lines.append(json.dumps({"step": step, "best": best, "walkers": walkers}))
+        accepted = {"birth": 0.25}
+        history.append(
+            json.dumps({"step": step, "best": best["K"], "mean": 2.0, "acceptance": accepted})
+        )
+    (folder / WALK).write_text("\n".join(lines))
+    (folder / "history.jsonl").write_text("\n".join(history))
+    write_report(folder)
 
 
 def posterior_folder(folder):

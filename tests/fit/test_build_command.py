@@ -5,6 +5,7 @@ from functools import wraps
 
 import numpy as np
 import pytest
+from report_pages import check_page, figure_specs
 
 from jaxlik.fit.__main__ import main
 from jaxlik.fit.store import read_lines
@@ -69,6 +70,8 @@ def test_a_run_leaves_a_complete_directory(finished):
         "state",
         "log.jsonl",
         "summary.json",
+        "walk.jsonl",
+        "report.html",
         "figures",
     }
     manifest = json.loads((finished / "manifest.json").read_text())
@@ -91,6 +94,27 @@ def test_the_summary_follows_its_schema(finished):
         assert model["combination"]
         assert model["contributions"].keys() >= {"particles", "analyses"}
     assert len(read_lines(finished / "models.jsonl")) == len(scores)
+
+
+def test_the_run_has_a_page_with_a_film_of_all_walkers(finished):
+    import jsonschema
+
+    from jaxlik.fit.html.film import read_film
+    from jaxlik.fit.html.schema import load_schema
+
+    summary = json.loads((finished / "summary.json").read_text())
+    jsonschema.validate(summary, load_schema(summary["schema"]))
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    parts = check_page(text)
+    assert f"{summary['best'][0]['K']:.2f}" in parts.text
+    specs = figure_specs(text)
+    assert specs.keys() >= {"ruler", "pulls", "scan", "r-values", "losses", "history", "film"}
+    lines = read_film(finished)
+    assert [line["step"] for line in lines] == [0, 10, 20]
+    assert all(len(line["walkers"]) == 10 for line in lines)
+    last = read_lines(finished / "history.jsonl")[-1]
+    assert lines[-1]["best"]["K"] == pytest.approx(last["best"], abs=1e-4)
+    assert [len(frame["update"]["x"][0]) for frame in specs["film"]["frames"]] == [10, 10, 10]
 
 
 def test_the_models_read_back_as_protomodels(finished, assembled):

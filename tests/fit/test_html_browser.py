@@ -3,17 +3,12 @@
 import json
 import os
 
-import numpy as np
 import pytest
 from chromium import Chromium, chromium_path
-from report_pages import HOSTILE, calibration, figure_specs, posterior_folder
+from report_pages import HOSTILE, calibration, figure_specs, posterior_folder, search_folder
 
-from jaxlik.fit.finish import Found, scanned
-from jaxlik.fit.html.film import WALK
-from jaxlik.fit.html.references import named_analyses, reference_entries
 from jaxlik.fit.html.theme import DARK, INK, PAPER
 from jaxlik.fit.html.write import write_report
-from jaxlik.fit.summary import model_document, run_document
 
 PHONE = {"width": 390, "height": 844, "phone": True}
 PLOTS = "document.querySelectorAll('figure.chart .plot')"
@@ -32,46 +27,11 @@ def browser():
     found.close()
 
 
-def search_document(assembled, inspection):
-    """The document of a search that found one model."""
-    _, engine, labels = assembled
-    model = model_document(engine, labels, inspection)
-    model["contributions"] = {
-        "particles": {"1000006": {"K": 1.0, "loss": 3.0}},
-        "analyses": {model["combination"][0]["analysis"]: {"K": None, "loss": None}},
-    }
-    model["likelihood_scan"] = scanned(engine, labels, Found(inspection, 3, 1))
-    second = {**model, "K": model["K"] - 1, "step": 5, "walker": 2}
-    return run_document(
-        [{**model, "step": 3, "walker": 1}, second],
-        status="done", mode="default", seed=0, walkers=6, steps=30, seconds=3.0,
-        steps_per_second=10.0, database={"version": "3.0.0", "sha256": "0" * 64},
-        yields="exact", directory="run",
-        references=reference_entries(labels.provenance, named_analyses([model])),
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, assembled, inspection):
     """Run directory of a search, with a film of three blocks."""
     folder = tmp_path_factory.mktemp("browser") / "run"
-    folder.mkdir()
-    document = search_document(assembled, inspection)
-    (folder / "summary.json").write_text(json.dumps(document))
-    rng = np.random.default_rng(0)
-    lines, history = [], []
-    for step in (10, 20, 30):
-        walkers = [
-            [float(k), 0.5, {"1000006": 900.0 + 10 * i, "1000022": 150.0}]
-            for i, k in enumerate(rng.uniform(0, 5, 6))
-        ]
-        masses = {"1000006": 1000.0 + step, "1000022": 160.0}
-        best = {"K": 5.0 + step / 10, "r_max": 1.0, "masses": masses}
-        lines.append(json.dumps({"step": step, "best": best, "walkers": walkers}))
-        history.append(json.dumps({"step": step, "best": 5.0 + step / 10, "mean": 2.0}))
-    (folder / WALK).write_text("\n".join(lines))
-    (folder / "history.jsonl").write_text("\n".join(history))
-    write_report(folder)
+    search_folder(folder, assembled, inspection)
     return folder
 
 

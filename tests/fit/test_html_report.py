@@ -15,27 +15,21 @@ from report_pages import (
     check_page,
     figure_specs,
     posterior_folder,
+    search_folder,
 )
 from test_point_command import FILE
 from test_workspace_command import DOCUMENT as WORKSPACE
 
 from jaxlik.errors import ConfigError
 from jaxlik.fit.__main__ import main
-from jaxlik.fit.html.film import WALK, read_film
+from jaxlik.fit.html.film import WALK, film_chart, read_film, record
 from jaxlik.fit.html.names import decay, label, pair, symbol
 from jaxlik.fit.html.numbers import fixed, measured, percent, significant
 from jaxlik.fit.html.references import arxiv_address, doi_address
 from jaxlik.fit.html.schema import NAMES, load_schema
 from jaxlik.fit.html.write import report_text, try_report, write_report
-from jaxlik.fit.store import read_lines
 
 DATABASE = str(Path(__file__).resolve().parents[1] / "data" / "thinned.npz")
-
-TINY = [
-    *("--walkers", "10", "--steps", "20", "--block", "10"),
-    *("--leads", "1", "--gradient-every", "0", "--gradient-steps", "0"),
-]
-"""As in `test_build_command`, so that compiled programs are shared."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,16 +42,10 @@ def _no_global_settings():
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, assembled):
+def built(tmp_path_factory, assembled, inspection):
     """A run directory of `build`."""
-    from jaxlik.fit import runtime
-    from jaxlik.fit.commands import build
-
     folder = tmp_path_factory.mktemp("pages") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "load", lambda config, console: assembled)
-        patch.setattr(runtime, "prepare", lambda **options: None)
-        assert main(["build", *TINY, "--output", str(folder), "--quiet"]) == 0
+    search_folder(folder, assembled, inspection)
     return folder
 
 
@@ -110,7 +98,7 @@ def test_a_search_leaves_a_page_with_all_its_parts(built, summary):
     assert titles == [
         f"{name}-title"
         for name in ("model", "results", "likelihood", "critic", "contributions", "walk",
-                     *(("models",) if len(summary["best"]) > 1 else ()), "publications", "run")
+                     "models", "publications", "run")
     ]  # fmt: skip
     specs = figure_specs(text)
     assert specs.keys() >= {"ruler", "pulls", "scan", "r-values", "losses", "history", "film"}
@@ -175,15 +163,20 @@ def test_figures_are_valid_for_plotly(built, tmp_path, census, point, workspace)
     assert count > 20
 
 
-def test_the_film_has_all_walkers_after_each_block(built):
-    lines = read_film(built)
-    assert [line["step"] for line in lines] == [0, 10, 20]
-    assert all(len(line["walkers"]) == 10 for line in lines)
-    history = read_lines(built / "history.jsonl")
-    assert lines[-1]["best"]["K"] == pytest.approx(history[-1]["best"], abs=1e-4)
-    frames = figure_specs((built / "report.html").read_text(encoding="utf-8"))["film"]["frames"]
-    assert len(frames) == 3
-    assert len(frames[-1]["update"]["x"][0]) == 10
+def test_the_film_keeps_where_walkers_are(tmp_path, assembled):
+    from jaxlik.fit.config import SearchConfig
+    from walkers.run import initial_state
+
+    space = assembled[1].space
+    state = initial_state(assembled[1], SearchConfig(walkers=6, keep=2))
+    record(tmp_path, space, state)
+    (line,) = read_film(tmp_path)
+    assert (line["step"], line["best"]) == (0, None)
+    masses = np.asarray(state.walkers.point.masses)[:, space.lbp]
+    for (score, r_max, found), mass in zip(line["walkers"], masses, strict=True):
+        assert (score, r_max) == (None, 0.0)
+        assert found == {"1000022": pytest.approx(mass, abs=0.051)}
+    assert film_chart([line]).frames[0].label == "step 0: no model yet"
 
 
 def test_steps_that_a_resumed_run_repeats_count_once(tmp_path):
@@ -304,6 +297,21 @@ def test_a_posterior_without_chains_still_has_a_page(tmp_path, caplog):
     parts = check_page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
     assert "chains could not be read" in parts.text
     assert "chain-2.nc is missing" in caplog.text
+
+
+def test_a_posterior_without_summary_is_summarised_from_its_chains(tmp_path, capsys):
+    _, document = posterior_folder(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    manifest = {"command": ["python", "-m", "jaxlik.fit", "sample"], "status": "running", "seed": 0}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "has not ended" in check_page(text).text
+    bars = figure_specs(text)["contents-chart"]["variants"][0]["data"][0]
+    np.testing.assert_allclose(bars["x"], [100 * c["probability"] for c in document["contents"]])
+    for path in (tmp_path / "run").glob("chain-*.nc"):
+        path.unlink()
+    assert main(["report", str(tmp_path / "run")]) == 1
+    assert "has no chain" in capsys.readouterr().err
 
 
 def test_pages_of_calibrations():

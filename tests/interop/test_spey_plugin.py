@@ -9,12 +9,19 @@ import importlib
 import sys
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from jaxlik.errors import ConfigError, ConvergenceError, MissingPackageError, WorkspaceError
+from jaxlik.errors import (
+    ConfigError,
+    ConvergenceError,
+    MissingPackageError,
+    PrecisionError,
+    WorkspaceError,
+)
 from jaxlik.interop.spey_models import certified_minimum
 
 spey = pytest.importorskip("spey")
@@ -426,6 +433,15 @@ def test_functions_are_refused_and_impossible_counts_named():
     with pytest.raises(ConvergenceError, match="expect none"):
         nothing.likelihood(0.0)
     assert np.isfinite(nothing.likelihood(3.0))
+
+
+def test_single_precision_is_refused():
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(PrecisionError, match="enable_x64"):
+            pair("deficits")
+    finally:
+        jax.config.update("jax_enable_x64", True)
 
 
 def test_without_signal():

@@ -1,6 +1,7 @@
 """The HistFactory backend for spey against spey-pyhf, pyhf and golden results."""
 
 import json
+import logging
 import re
 
 import jsonpatch
@@ -13,7 +14,6 @@ from jaxlik.errors import ConfigError, WorkspaceError
 from jaxlik.inference.workspace_profile import compiled_fit
 
 spey = pytest.importorskip("spey")
-spey_pyhf = pytest.importorskip("spey_pyhf")
 
 pytestmark = [
     # pyhf 0.7.6 validates with a class that jsonschema wants to retire.
@@ -79,16 +79,15 @@ def ours(**changes):
     return spey.get_backend("jaxlik.histfactory")(analysis="ours", **arguments)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _numpy_backend():
-    """spey-pyhf switches pyhf to JAX when it is imported; switch back for the other tests."""
-    yield
-    pyhf.set_backend("numpy", "scipy")
-
-
 @pytest.fixture(scope="module")
 def theirs():
+    """spey-pyhf; its import switches pyhf to JAX and silences it, for other tests undone here."""
+    loggers = [logging.getLogger(name) for name in ("pyhf.pdf", "pyhf.workspace")]
+    levels = [logger.level for logger in loggers]
+    pytest.importorskip("spey_pyhf")
     pyhf.set_backend("numpy", "scipy")
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     return spey.get_backend("pyhf")(
         analysis="theirs", signal_patch=signal_patch(), background_only_model=BACKGROUND
     )

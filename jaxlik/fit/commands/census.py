@@ -23,7 +23,8 @@ class CensusConfig:
             database also lists the regions that likelihoods leave out.
         top: How many of the largest excesses are listed.
         fudge: Factors on all background errors for which the spread is given besides.
-        output: Folder for the figure, one row per region (.csv), and the document (.json).
+        output: Folder for the report (.html), the figure, one row per region (.csv), and the
+            document (.json).
         json: Write everything as JSON to this file, or to standard output for `-`.
         quiet: Print only the result.
         verbose: Print more about what happens.

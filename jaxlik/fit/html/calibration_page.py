@@ -138,7 +138,7 @@ def tail_chart(values: Sequence[float], data: float, title: str) -> Chart:
     note.update(xanchor="right", xshift=-4)
     layout = {
         "xaxis": axis(title),
-        "yaxis": axis("fraction at or above", type="log"),
+        "yaxis": axis("fraction at or above", type="log", dtick="D2"),
         "shapes": [shape],
         "annotations": [note],
         "margin": {"l": 72, "r": 16, "t": 16, "b": 48},

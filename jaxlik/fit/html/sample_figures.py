@@ -283,7 +283,7 @@ def convergence_chart(
     # On a logarithmic axis annotations are placed by the logarithm, shapes by the value.
     lines[1][1]["x"] = float(np.log10(targets["ess"]))
     layout = {
-        "xaxis": axis("bulk ESS", type="log"),
+        "xaxis": axis("bulk ESS", type="log", dtick="D2"),
         "yaxis": axis("R-hat"),
         "shapes": [shape for shape, _ in lines],
         "annotations": [note for _, note in lines],

@@ -66,6 +66,25 @@ def sample_page(
     return page(f"{name}: posterior over models", "jaxlik: posterior", head, sections)
 
 
+def unfinished_posterior(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of the draws that a run without a summary has so far.
+
+    Args:
+        folder: Run directory.
+        manifest: Its manifest.
+
+    Raises:
+        CheckpointError: there are no draws yet, or they are damaged.
+    """
+    from jaxlik.fit.chain_files import read_chains
+    from jaxlik.fit.posterior_summary import posterior_document
+
+    known = {
+        key: manifest[key] for key in ("status", "seed", "mode", "database") if key in manifest
+    }
+    return posterior_document(read_chains(folder), facts=known)
+
+
 def content_name(entry: Mapping[str, Any]) -> str:
     """Particles of a content in symbols; the one without particles is named."""
     pids = [int(pid) for pid in entry.get("particles") or str(entry["key"]).split()]

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxlik.fit.html.charts import Chart, axis
+from jaxlik.fit.html.charts import Chart, axis, hover_text
 from jaxlik.fit.html.names import decay, masses_text, symbol
 from jaxlik.fit.html.numbers import percent
 from jaxlik.fit.html.theme import INK, MUTED
@@ -92,7 +92,7 @@ def ruler_chart(model: Mapping[str, Any]) -> Chart:
 def particle_text(model: Mapping[str, Any], pid: int) -> str:
     """Name, mass and decays of a particle in several lines."""
     entry = model["particles"][str(pid)]
-    lines = [f"<b>{symbol(pid)}</b>  {entry['mass']:.1f} GeV  ({entry['name']})"]
+    lines = [f"<b>{symbol(pid)}</b>  {entry['mass']:.1f} GeV  ({hover_text(entry['name'])})"]
     table = model.get("branching_ratios", {}).get(str(pid), {})
     ordered = sorted(table.items(), key=lambda item: -item[1])
     lines += [f"→ {decay(key)}  {percent(value)}" for key, value in ordered[:12]]

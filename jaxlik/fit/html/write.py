@@ -71,6 +71,7 @@ def find_document(place: Path) -> tuple[Path | None, dict[str, Any]]:
 
     Raises:
         ConfigError: nothing there that has a page.
+        CheckpointError: a run of `sample` that has no draws yet.
     """
     if place.is_file():
         document = read_document(place)
@@ -84,13 +85,27 @@ def find_document(place: Path) -> tuple[Path | None, dict[str, Any]]:
         if document is not None:
             return place, document
     if (place / MANIFEST).is_file():
-        from jaxlik.fit.html.build_report import unfinished_document
-
-        return place, unfinished_document(place, load_manifest(place))
+        return place, _unfinished(place)
     raise ConfigError(
         f"{place}: has none of {', '.join(DOCUMENTS)} and no {MANIFEST}; wanted a run directory "
         "of jaxlik"
     )
+
+
+def _unfinished(folder: Path) -> dict[str, Any]:
+    """What the files of a run say that has no summary yet.
+
+    Raises:
+        CheckpointError: a run of `sample` that has no draws yet.
+    """
+    manifest = load_manifest(folder)
+    if "sample" in manifest.get("command", ()):
+        from jaxlik.fit.html.sample_report import unfinished_posterior
+
+        return unfinished_posterior(folder, manifest)
+    from jaxlik.fit.html.build_report import unfinished_document
+
+    return unfinished_document(folder, manifest)
 
 
 def report_text(document: Mapping[str, Any], folder: Path | None = None) -> str:
