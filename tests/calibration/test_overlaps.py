@@ -123,6 +123,7 @@ def test_bootstrap_agrees_with_the_closed_form(weighted):
     assert np.abs(pulls).max() > 1e-3  # not the closed form itself
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_error_of_replicas_is_their_spread():
     """Few events, far from normal counts; false alarms once in 50 000 seeds."""

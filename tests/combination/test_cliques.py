@@ -43,6 +43,7 @@ def check_against_host(overlap, table, masks, weights, min_members=2):
             np.testing.assert_allclose(best.value[k, node], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_device_equals_host_on_real_subsets(real_overlap):
     rng = np.random.default_rng(11)
     count = len(real_overlap.analysis_ids)

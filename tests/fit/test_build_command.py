@@ -157,6 +157,7 @@ def test_an_interrupted_run_ends_whole_and_resumes_to_the_same_state(
     assert steps == [10, 20]
 
 
+@pytest.mark.slow
 def test_json_on_standard_output_stands_alone(quick, finished, capsys):
     """A finished run, resumed, has nothing to search and prints its answer again."""
     import shutil

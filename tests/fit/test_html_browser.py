@@ -10,6 +10,8 @@ from report_pages import HOSTILE, calibration, figure_specs, posterior_folder, s
 from jaxlik.fit.html.theme import DARK, INK, PAPER
 from jaxlik.fit.html.write import write_report
 
+pytestmark = pytest.mark.slow
+
 PHONE = {"width": 390, "height": 844, "phone": True}
 PLOTS = "document.querySelectorAll('figure.chart .plot')"
 

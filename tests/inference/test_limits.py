@@ -37,6 +37,7 @@ def test_gaussian_limit_of_a_deficit():
     np.testing.assert_allclose(limit, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_limit_is_differentiable_to_second_order():
     def limit(centre):
         return upper_limit(gaussian(centre), gaussian(0.0), throw=False)

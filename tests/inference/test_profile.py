@@ -34,6 +34,7 @@ def test_generic_newton_agrees_with_the_models_own_profile(model):
     np.testing.assert_allclose(generic.nuisances, own.nuisances, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_generic_second_derivatives_are_exact():
     def generic(mu):
         return profile_generic(CORRELATED, mu, SIGNAL).twice_nll

@@ -184,6 +184,7 @@ def _percentiles(monkeypatch):
     monkeypatch.setattr(type(pyhf.tensorlib), "percentile", percentile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test_stat", ["qtilde", "q0"])
 @pytest.mark.usefixtures("_percentiles")
 def test_toys_are_those_of_pyhf(test_stat):

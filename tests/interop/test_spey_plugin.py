@@ -312,6 +312,7 @@ def test_more_data_does_not_compile():
     assert certified_minimum._cache_size() == before
 
 
+@pytest.mark.slow
 def test_combination_of_independent_models():
     """A combiner of our models, of spey's, and a mixture of both agree."""
     families = ("default", "jaxlik")

@@ -47,6 +47,7 @@ def parts(regions):
     return np.split(np.asarray(regions), np.cumsum(SIZES)[:-1])
 
 
+@pytest.mark.slow
 def test_bank_agrees_with_each_model_alone(banks):
     signals = parts(REGIONS)
     seen = []

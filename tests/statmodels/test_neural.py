@@ -260,6 +260,7 @@ def test_transformations_surround_the_network():
     np.testing.assert_allclose(actual, expected, rtol=3e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_match_finite_differences(learned):
     model, _ = learned
 
@@ -362,6 +363,7 @@ def test_a_learned_counting_experiment_gives_its_limit(learned):
     np.testing.assert_allclose(actual, poisson_changes(yields), atol=2e-2)
 
 
+@pytest.mark.slow
 def test_limit_is_differentiable_in_the_signal(learned):
     model, _ = learned
 

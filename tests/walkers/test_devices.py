@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from walkers.devices import as_copies, copies, in_turn
 
@@ -54,6 +55,7 @@ def digest(count):
     return found.stdout.split()[-1]
 
 
+@pytest.mark.slow
 def test_a_search_is_the_same_on_three_devices():
     assert digest(3) == digest(1)
 

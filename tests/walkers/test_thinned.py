@@ -162,6 +162,7 @@ def test_larger_tables_keep_the_score(engine):
     assert eqx.tree_equal(larger.engine.regions, engine.regions)
 
 
+@pytest.mark.slow
 def test_building_up_starts_the_walk_from_good_models(engine):
     config = dataclasses.replace(CONFIG, leads=1, gradient_steps=0, keep=3, steps=1)
     stages = []

@@ -168,6 +168,7 @@ def tied_map(snapshot, header, unit):
     return TiedMap(points, values / unit)
 
 
+@pytest.mark.slow
 def test_the_oracle_of_ties_agrees_away_from_faces(golden, ours, snapshot):
     """Of random points inside simplices nearly all have one possible answer: the stored one."""
     _, _, off_plane, rotated = ours
