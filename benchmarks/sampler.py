@@ -47,6 +47,9 @@ WALKERS = 32
 MANY = WALKERS // 2
 """Chains at one content: as many likelihoods side by side as emcee has."""
 
+PATIENCE = 20
+"""Times as long as the others dynesty may take: it ends by itself, or there."""
+
 PARTICLES = 500
 """Of sequential Monte Carlo at one content."""
 
@@ -270,9 +273,12 @@ def peers(
             return float(max(compiled(place[None])[0], -1e10))
 
         one(starts[0])
+        start = time.perf_counter()
+        one(starts[0])
+        most = round(PATIENCE * seconds / (time.perf_counter() - start))
         sampler = dynesty.NestedSampler(one, norm.ppf, len(used), nlive=100, sample="rwalk")
         calls, start = 0, time.perf_counter()
-        sampler.run_nested(dlogz=0.5, maxcall=int(1e6), print_progress=False)
+        sampler.run_nested(dlogz=0.5, maxcall=most, print_progress=False)
         spent = time.perf_counter() - start
         weights = np.exp(sampler.results.logwt - sampler.results.logz[-1])
         effective = float(weights.sum() ** 2 / np.square(weights).sum())
