@@ -437,7 +437,7 @@ def test_walkers_and_sizes_double():
 # Small runs with engines
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_reduced_engine_sees_what_the_full_one_sees(thin):
     from jaxlik.fit.assemble import build_engine
 
@@ -454,7 +454,7 @@ def test_reduced_engine_sees_what_the_full_one_sees(thin):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scores_of_the_embedded_database(monkeypatch):
     monkeypatch.setitem(scores.SIZES, ("cpu", True), (1, 10, 30))
     rows = list(scores.measure(QUICK))
@@ -470,7 +470,7 @@ def test_scores_of_the_embedded_database(monkeypatch):
     assert [row.peer for row in rows_by(rows, unit=MISSING)] == ["SModelS"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_search_suite(monkeypatch):
     monkeypatch.setattr(search, "QUICK", search.Plan((10,), 2, 2, 6, 2, (100,)))
     rows = list(search.measure(QUICK))
@@ -485,7 +485,7 @@ def test_search_suite(monkeypatch):
     assert all(row.unit not in (MISSING, FAILED) or "reached by" in row.note for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_posterior_suite(monkeypatch):
     monkeypatch.setattr(posterior, "QUICK", posterior.QUICK._replace(seconds=0.1))
     rows = list(posterior.measure(QUICK))
@@ -494,7 +494,7 @@ def test_posterior_suite(monkeypatch):
     assert all("failed" not in row.note for row in rows), [row.note for row in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_pseudo_databases_suite(monkeypatch):
     monkeypatch.setattr(pseudo_databases, "QUICK", pseudo_databases.Plan(1, 1, 0, 0))
     rows = list(pseudo_databases.measure(QUICK))
@@ -504,7 +504,7 @@ def test_pseudo_databases_suite(monkeypatch):
     assert all(row.value.median > 0 for row in shares)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scaling_suite(monkeypatch):
     plan = scaling.Plan(2, (256, 512), (4, 8), (10, 20), (2, 4), (16, 32))
     monkeypatch.setattr(scaling, "QUICK", plan)
