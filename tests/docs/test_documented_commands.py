@@ -189,7 +189,8 @@ def test_command_named_in_a_sentence_exists_with_its_options(case):
         assert name in LEARNING or name.isupper(), f"no command {name}"
         known = set() if name.isupper() else help_flags("surrogates", name)
     else:
-        source = Path(ROOT, *module.split(".")).with_suffix(".py")
+        place = Path(ROOT, *module.split("."))
+        source = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
         assert source.is_file(), f"no program {module}"
         known = set(re.findall(r'"(--[\w-]+)"', source.read_text(encoding="utf-8")))
     flags = {word.partition("=")[0] for word in given if word.startswith("--")} - {"--help"}

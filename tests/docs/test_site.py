@@ -7,7 +7,7 @@ import pytest
 from doc_pages import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_site_is_built_without_warnings(tmp_path):
     pytest.importorskip("sphinx")
     pytest.importorskip("myst_nb")
