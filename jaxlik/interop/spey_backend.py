@@ -1,8 +1,10 @@
 """What spey asks of a backend, answered by certified fits. Importing this module needs spey."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import NonlinearConstraint
@@ -14,6 +16,9 @@ from jaxlik.interop.optional import require
 from jaxlik.interop.spey_fits import BinnedFits, Bounds, Fit
 from jaxlik.interop.spey_likelihood import BinnedLikelihood
 from jaxlik.interop.spey_models import Response, constraint_from, response_at
+from jaxlik.precision import enable_x64
+
+logger = logging.getLogger(__name__)
 
 spey = require("spey", extra="spey")
 _base = require("spey.base", extra="spey")
@@ -56,6 +61,14 @@ class CertifiedBackend(BackendBase):  # type: ignore[reportGeneralTypeIssues]
     version = __version__
     author = "The jaxlik developers"
     spey_requires = SPEY_VERSIONS
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "CertifiedBackend":
+        """Switch JAX to double precision, since users of spey need not know of JAX."""
+        del args, kwargs
+        if not jax.config.read("jax_enable_x64"):
+            logger.warning("JAX is switched to 64-bit floats, which likelihoods need")
+            enable_x64()
+        return super().__new__(cls)
 
     def __init__(
         self,

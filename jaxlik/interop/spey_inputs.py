@@ -39,7 +39,7 @@ def yields(signal: Any, background: Any, data: Any) -> Yields:
             "signal_yields is a function, wanted numbers: functions of further parameters "
             "are the business of spey's default backends"
         )
-    observed = np.atleast_1d(np.asarray(data, float))
+    observed = np.atleast_1d(numbers("data", data))
     size = observed.size
     return Yields(
         vector("signal_yields", signal, size, signed=True),
@@ -48,13 +48,25 @@ def yields(signal: Any, background: Any, data: Any) -> Yields:
     )
 
 
+def numbers(name: str, values: Any) -> np.ndarray:
+    """An array of numbers.
+
+    Raises:
+        WorkspaceError: they are none, or rows differ in length.
+    """
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise WorkspaceError(f"{name}: {error}; wanted numbers in rows of one length") from None
+
+
 def vector(name: str, values: Any, size: int, *, signed: bool = False) -> np.ndarray:
     """One finite number for each bin.
 
     Raises:
         WorkspaceError: else.
     """
-    found = np.atleast_1d(np.asarray(values, float))
+    found = np.atleast_1d(numbers(name, values))
     if found.shape != (size,):
         raise WorkspaceError(f"{name}: shape {found.shape}, wanted ({size},), one for each bin")
     if not np.all(np.isfinite(found)) or (not signed and np.any(found < 0)):
@@ -69,7 +81,7 @@ def matrix(name: str, values: Any, size: int) -> np.ndarray:
     Raises:
         WorkspaceError: else.
     """
-    found = np.asarray(values, float)
+    found = numbers(name, values)
     if found.shape != (size, size):
         raise WorkspaceError(f"{name}: shape {found.shape}, wanted ({size}, {size})")
     if not np.all(np.isfinite(found)):
@@ -99,7 +111,7 @@ def pairs(name: str, values: Any, size: int) -> np.ndarray:
     Raises:
         WorkspaceError: else.
     """
-    found = np.asarray(values, float)
+    found = numbers(name, values)
     if found.shape != (size, 2) or not np.all(np.isfinite(found)):
         raise WorkspaceError(
             f"{name}: shape {found.shape}, wanted ({size}, 2), upper and lower of each bin"

@@ -2,9 +2,8 @@
 
 spey finds them through its entry points:
 
-    import jaxlik, spey
+    import spey
 
-    jaxlik.enable_x64()
     model = spey.get_backend("jaxlik.correlated_background")(
         signal_yields=..., background_yields=..., data=..., covariance_matrix=...
     )
@@ -13,7 +12,7 @@ spey finds them through its entry points:
 Their probability models, arguments and parameters are those of spey's default backends of the same
 name (``jaxlik.histfactory``: of spey-pyhf's ``pyhf``). What differs is who minimises: each value
 of the likelihood comes from a certified fit, and a fit that is none raises `ConvergenceError`. The
-best mu is not cut off at 10.
+best mu is not cut off at 10. The first backend made switches JAX to 64-bit floats.
 
 Importing this module needs spey.
 """
@@ -50,7 +49,6 @@ class UncorrelatedBackground(BinnedBackend):
     Raises:
         WorkspaceError: sizes differ, or a number is impossible.
         ConfigError: the signal is a function.
-        PrecisionError: JAX is set to 32-bit floats.
     """
 
     name = "jaxlik.uncorrelated_background"
@@ -90,7 +88,6 @@ class CorrelatedBackground(BinnedBackend):
     Raises:
         WorkspaceError: sizes differ, a number is impossible, or the matrix not positive definite.
         ConfigError: the signal is a function.
-        PrecisionError: JAX is set to 32-bit floats.
     """
 
     name = "jaxlik.correlated_background"
@@ -131,7 +128,6 @@ class ThirdMomentExpansion(BinnedBackend):
     Raises:
         WorkspaceError: sizes differ, a number is impossible, or rho is not positive definite.
         ConfigError: the signal is a function.
-        PrecisionError: JAX is set to 32-bit floats.
     """
 
     name = "jaxlik.third_moment_expansion"
@@ -176,7 +172,6 @@ class EffectiveSigma(BinnedBackend):
     Raises:
         WorkspaceError: sizes differ, a number is impossible, or the matrix not positive definite.
         ConfigError: the signal is a function.
-        PrecisionError: JAX is set to 32-bit floats.
     """
 
     name = "jaxlik.effective_sigma"
@@ -218,7 +213,6 @@ class HistFactoryWorkspace(CertifiedBackend):
 
     Raises:
         WorkspaceError: the workspace or the patch is damaged, or they do not fit together.
-        PrecisionError: JAX is set to 32-bit floats.
     """
 
     name = "jaxlik.histfactory"

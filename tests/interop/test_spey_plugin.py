@@ -19,7 +19,6 @@ from jaxlik.errors import (
     ConfigError,
     ConvergenceError,
     MissingPackageError,
-    PrecisionError,
     WorkspaceError,
 )
 from jaxlik.interop.spey_models import certified_minimum
@@ -436,13 +435,20 @@ def test_functions_are_refused_and_impossible_counts_named():
     assert np.isfinite(nothing.likelihood(3.0))
 
 
-def test_single_precision_is_refused():
+def test_double_precision_is_switched_on(caplog):
     jax.config.update("jax_enable_x64", False)
     try:
-        with pytest.raises(PrecisionError, match="enable_x64"):
-            pair("deficits")
+        pair("deficits")
+        assert jax.config.read("jax_enable_x64")
+        assert "switched to 64-bit floats" in caplog.text
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+def test_ragged_rows_are_refused():
+    backend = spey.get_backend("jaxlik.correlated_background")
+    with pytest.raises(WorkspaceError, match=r"covariance_matrix: .* rows of one length"):
+        backend([1.0, 2.0], [3.0, 4.0], [3, 4], covariance_matrix=[[1.0, 0.5], [2.0]])
 
 
 def test_without_signal():
