@@ -122,8 +122,8 @@ def split_uniformity(found: Sequence[float]) -> tuple[Float[np.ndarray, " half"]
     """p-values of the second half of pseudo-experiments among the first, and whether uniform.
 
     Returns:
-        The p-values, none where there are too few pseudo-experiments, and the p-value of a two-sample Kolmogorov-Smirnov test of both halves,
-        of which p-values are a function.
+        The p-values, none where there are too few pseudo-experiments, and the p-value of a
+        two-sample Kolmogorov-Smirnov test of both halves, of which p-values are a function.
     """
     values = np.asarray(found, dtype=float)
     first, second = values[: len(values) // 2], values[len(values) // 2 :]

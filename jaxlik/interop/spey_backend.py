@@ -62,7 +62,7 @@ class CertifiedBackend(BackendBase):  # type: ignore[reportGeneralTypeIssues]
     author = "The jaxlik developers"
     spey_requires = SPEY_VERSIONS
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "CertifiedBackend":
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Switch JAX to double precision, since users of spey need not know of JAX."""
         del args, kwargs
         if not jax.config.read("jax_enable_x64"):
