@@ -42,9 +42,10 @@ from jaxlik.fit.engines import choose_networks, make_engine
 from jaxlik.physics.bijections import layout
 from jaxlik.physics.particles import particle
 from jaxlik.physics.protomodels import read_protomodels
+from jaxlik.physics.whitened import kinematically_allowed
 from walkers.executors import Workers, open_executor, tasks_in_flight
 from walkers.farm import run_chunks
-from walkers.posterior.model import ModelTarget, kinematically_allowed
+from walkers.posterior.model import ModelTarget
 
 LEVELS = (0.68, 0.95)
 WIDTH = 16

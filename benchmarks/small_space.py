@@ -232,7 +232,7 @@ def prior_models(
 
     Exact for any prior of contents: those of a small space are few enough to list.
     """
-    from walkers.posterior.model import kinematically_allowed
+    from jaxlik.physics.whitened import kinematically_allowed
 
     size = target.num_bits
     listed = (np.arange(2**size)[:, None] >> np.arange(size)) % 2 == 1

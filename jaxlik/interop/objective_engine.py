@@ -25,9 +25,14 @@ from jaxlik.errors import ConfigError, ModelPointError, Status
 from jaxlik.interop.objective_base import Objective
 from jaxlik.interop.objective_nll import AbstractNll
 from jaxlik.physics.bijections import layout
-from jaxlik.physics.kinematics import masses_allowed, open_channels
 from jaxlik.physics.model import ModelPoint, ModelSpace
-from jaxlik.physics.whitened import EXTREME, Widths, from_model, to_model
+from jaxlik.physics.whitened import (
+    EXTREME,
+    Widths,
+    from_model,
+    kinematically_allowed,
+    to_model,
+)
 from jaxlik.typing import Array, Bool, Float, Int, Scalar
 
 Target = Literal["posterior", "likelihood", "score"]
@@ -93,14 +98,6 @@ class EngineNll(AbstractNll):
         rows = jnp.eye(x.shape[0])
         gradient = jax.grad(self.nll)
         return jax.lax.map(lambda row: jax.jvp(gradient, (x,), (row,))[1], rows)
-
-
-def kinematically_allowed(
-    space: ModelSpace, bits: Bool[Array, " parameter"], point: ModelPoint
-) -> Bool[Array, ""]:
-    """Masses in the region of protomodels, channels in use open."""
-    used = bits[layout(space).branching]
-    return masses_allowed(space, point) & jnp.all(open_channels(space, point) | ~used)
 
 
 def objective_of_engine(

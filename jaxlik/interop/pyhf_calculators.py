@@ -178,14 +178,20 @@ class NormalDistribution(AsymptoticTestStatDistribution):
         return tensor(np.where(found >= as_array(self.cutoff), chance, np.nan))
 
 
-class AsymptoticCalculator(calculators.AsymptoticCalculator):
-    """`pyhf.infer.calculators.AsymptoticCalculator` with certified fits; the same arguments."""
+class _WithTests:
+    """What both calculators keep: certified fits; the rest is set by pyhf's own classes."""
 
+    data: Any
+    pdf: Any
+    init_pars: Any
+    par_bounds: Any
+    fixed_params: Any
+    test_stat: str
     _tests: HypothesisTests | None = None
 
     @property
     def tests(self) -> HypothesisTests:
-        """Fits shared by all tested values."""
+        """Fits to the data, shared by all tested values."""
         if self._tests is None:
             self._tests = tests_of(
                 self.data,
@@ -196,6 +202,10 @@ class AsymptoticCalculator(calculators.AsymptoticCalculator):
                 self.test_stat,
             )
         return self._tests
+
+
+class AsymptoticCalculator(_WithTests, calculators.AsymptoticCalculator):
+    """`pyhf.infer.calculators.AsymptoticCalculator` with certified fits; the same arguments."""
 
     def teststatistic(self, poi_test: Any) -> Any:
         """The statistic in units of its standard deviation, as pyhf defines it."""
@@ -275,28 +285,12 @@ def _fit_block(
     )
 
 
-class ToyCalculator(calculators.ToyCalculator):
+class ToyCalculator(_WithTests, calculators.ToyCalculator):
     """`pyhf.infer.calculators.ToyCalculator` with certified fits; the same arguments.
 
     Toys are drawn by pyhf: with the same seed of NumPy they are the same toys. Those without a
     certified fit are left out, and the log says how many.
     """
-
-    _tests: HypothesisTests | None = None
-
-    @property
-    def tests(self) -> HypothesisTests:
-        """Fits to the data."""
-        if self._tests is None:
-            self._tests = tests_of(
-                self.data,
-                self.pdf,
-                self.init_pars,
-                self.par_bounds,
-                self.fixed_params,
-                self.test_stat,
-            )
-        return self._tests
 
     def teststatistic(self, poi_test: Any) -> Any:
         """The test statistic on the data."""

@@ -20,7 +20,14 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from jaxlik.physics.bijections import layout
-from jaxlik.physics.kinematics import MAX_MASS, MIN_LBP_MASS, branching_sums, canonical_pairs
+from jaxlik.physics.kinematics import (
+    MAX_MASS,
+    MIN_LBP_MASS,
+    branching_sums,
+    canonical_pairs,
+    masses_allowed,
+    open_channels,
+)
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.typing import Array, Bool, Float
 
@@ -126,6 +133,20 @@ def from_model(
     vector = jnp.concatenate([jnp.where(active, place, 0.0), logits, strengths])
     assert vector.shape == (blocks.size,)
     return bits, vector
+
+
+def kinematically_allowed(
+    space: ModelSpace, bits: Bool[Array, " bit"], point: ModelPoint
+) -> Bool[Array, ""]:
+    """Masses in the region of protomodels, channels in use open.
+
+    Args:
+        space: Layout of the models.
+        bits: What is in use.
+        point: The model of these bits.
+    """
+    used = bits[layout(space).branching]
+    return masses_allowed(space, point) & jnp.all(open_channels(space, point) | ~used)
 
 
 def _gap(share: Array, floor: Array, widths: Widths) -> Array:

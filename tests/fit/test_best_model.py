@@ -44,7 +44,7 @@ def test_particles_agree_with_importance_sampling(target, winner, batch):
     assert told
     vectors = jax.random.normal(jax.random.key(2), (6000, target.num_parameters))
     log_likelihood, masses = map(np.asarray, batch(vectors))
-    from walkers.posterior.model import kinematically_allowed
+    from jaxlik.physics.whitened import kinematically_allowed
 
     possible = np.asarray(
         jax.vmap(lambda v: kinematically_allowed(target.space, bits, target.point(bits, v)))(

@@ -1,14 +1,12 @@
 """Walkers on several devices do what they do on one, to the bit."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from on_devices import last_word
 
 from walkers.devices import as_copies, copies, in_turn
 
@@ -37,27 +35,11 @@ print(hashlib.sha256(b"".join(x.tobytes() for x in leaves)).hexdigest())
 """
 
 
-def digest(count):
-    """Of a search on so many devices."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-        "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("COUNT", str(count))],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout.split()[-1]
-
-
 @pytest.mark.slow
 def test_a_search_is_the_same_on_three_devices():
-    assert digest(3) == digest(1)
+    assert last_word(SCRIPT, 3, Path(__file__).parent) == last_word(
+        SCRIPT, 1, Path(__file__).parent
+    )
 
 
 def test_parts_come_back_in_order():

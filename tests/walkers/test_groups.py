@@ -1,11 +1,9 @@
 """Groups of chains: the same draws to the bit on one device and on several."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from on_devices import last_word
 
 STATISTICAL = Path(__file__).parents[1] / "statistical"
 
@@ -37,24 +35,6 @@ print(hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(p
 """
 
 
-def digest(devices):
-    """Of the draws of six chains on so many devices."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": f"{STATISTICAL}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("COUNT", str(devices))],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout.split()[-1]
-
-
 @pytest.mark.slow
 def test_devices_change_nothing():
-    assert digest(2) == digest(1)
+    assert last_word(SCRIPT, 2, STATISTICAL) == last_word(SCRIPT, 1, STATISTICAL)

@@ -25,15 +25,10 @@ from jax.scipy.special import gammaln
 from jaxlik.engine import Engine
 from jaxlik.errors import ConfigError, Status
 from jaxlik.physics.bijections import layout
-from jaxlik.physics.kinematics import (
-    branching_sums,
-    canonical_pairs,
-    masses_allowed,
-    open_channels,
-)
+from jaxlik.physics.kinematics import branching_sums, canonical_pairs
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.physics.prior import SCALES
-from jaxlik.physics.whitened import Widths, from_model, to_model
+from jaxlik.physics.whitened import Widths, from_model, kinematically_allowed, to_model
 from jaxlik.typing import Array, Bool, Float, Scalar
 from walkers.posterior.target import AbstractProductTarget
 
@@ -142,20 +137,6 @@ class ModelTarget(AbstractProductTarget):
         if self.critic:
             allowed &= found.r_max <= engine.settings.threshold
         return jnp.where(allowed & jnp.isfinite(found.log_ratio), found.log_ratio, -jnp.inf)
-
-
-def kinematically_allowed(
-    space: ModelSpace, bits: Bool[Array, " bit"], point: ModelPoint
-) -> Bool[Array, ""]:
-    """Masses in the region of protomodels, channels in use open.
-
-    Args:
-        space: Layout of the models.
-        bits: What is in use.
-        point: The model of these bits.
-    """
-    used = bits[layout(space).branching]
-    return masses_allowed(space, point) & jnp.all(open_channels(space, point) | ~used)
 
 
 def content_log_prior(

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.errors import ConvergenceError
+from jaxlik.physics.whitened import kinematically_allowed
 from jaxlik.typing import Array, Bool, Float, Int, Key
 from walkers.posterior.kernel import Kernel
-from walkers.posterior.model import ModelTarget, kinematically_allowed
+from walkers.posterior.model import ModelTarget
 from walkers.posterior.moves import AbstractMove, Auxiliary, Candidate, Rebirth
 from walkers.posterior.proposals import Mixture, standard_normal, unfitted_mixture
 from walkers.posterior.smc import temper

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jaxlik.physics.kinematics import branching_sums
 from jaxlik.physics.model import ModelSpace
 from jaxlik.physics.prior import SCALES
-from jaxlik.physics.whitened import Widths, to_model
+from jaxlik.physics.whitened import Widths, kinematically_allowed, to_model
 from jaxlik.typing import Array, Bool, Float, Int, Key, Scalar
-from walkers.posterior.model import content_log_prior, kinematically_allowed
+from walkers.posterior.model import content_log_prior
 from walkers.posterior.moves import AbstractMove, Auxiliary, Candidate
 from walkers.posterior.target import AbstractProductTarget, ChainState, log_prior
 

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxlik.physics.model import ModelSpace
-from jaxlik.physics.whitened import Widths, to_model
+from jaxlik.physics.whitened import Widths, kinematically_allowed, to_model
 from jaxlik.typing import Array, Bool, Float, Key, Scalar
-from walkers.posterior.model import Prior, content_log_prior, kinematically_allowed
+from walkers.posterior.model import Prior, content_log_prior
 from walkers.posterior.moves import AbstractMove, Auxiliary, Candidate, decide
 from walkers.posterior.target import AbstractProductTarget, ChainState, log_prior
 
