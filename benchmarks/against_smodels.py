@@ -21,55 +21,34 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-if hasattr(os, "sched_setaffinity"):
-    # SModelS uses one core; a pool of threads on several would add its own CPU time.
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
+import equinox as eqx
 import jax
+import numpy as np
 
+from benchmarks.example_models import MODELS, batch_of, model_point, score_and_gradient
 from jaxlik.compilation import compile_short
+from jaxlik.database.compile import load_database
+from jaxlik.database.snapshot import open_snapshot
+from jaxlik.engine import Engine
+from jaxlik.errors import Status
+from jaxlik.fit.assemble import build_engine
+from jaxlik.physics.model import ModelPoint, ModelSpace
+from jaxlik.physics.slha import write_slha
+from jaxlik.precision import enable_x64
+from jaxlik.yields.buckets import Buckets
 
-compile_short()
-jax.config.update("jax_enable_x64", True)
-
-import equinox as eqx  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from jaxlik.database.compile import load_database  # noqa: E402
-from jaxlik.database.snapshot import open_snapshot  # noqa: E402
-from jaxlik.engine import Engine  # noqa: E402
-from jaxlik.errors import Status  # noqa: E402
-from jaxlik.fit.assemble import build_engine  # noqa: E402
-from jaxlik.physics.kinematics import normalise_branching_ratios, open_channels  # noqa: E402
-from jaxlik.physics.model import ModelPoint, ModelSpace, fill_masses  # noqa: E402
-from jaxlik.physics.slha import write_slha  # noqa: E402
-from jaxlik.yields.buckets import Buckets  # noqa: E402
-
-MODELS = {
-    "squark, stop": {1000022: 163.0, 1000001: 735.0, 1000006: 1166.0},
-    "electroweak": {1000022: 110.0, 1000023: 290.0, 1000024: 285.0},
-    "squark, stop, Higgs": {1000022: 50.0, 1000023: 450.0, 1000001: 672.0, 1000006: 1300.0},
-}
 REPEATS = 5
 CHUNK = 8
 """Models of a batch evaluated side by side: more would not fit the processor's cache."""
 
 
-def model_point(space: ModelSpace, masses: dict[int, float]) -> ModelPoint:
-    """A model of given content; all open channels share the branching ratio."""
-    active = np.array([pid in masses for pid in space.pdg_ids])
-    values = np.array([masses.get(pid, 0.0) for pid in space.pdg_ids])
-    point = ModelPoint(
-        fill_masses(space, values, active),
-        active,
-        np.ones(space.num_channels),
-        np.ones(space.num_productions),
-    )
-    opened = eqx.tree_at(
-        lambda p: p.branching_ratios, point, open_channels(space, point).astype(float)
-    )
-    return normalise_branching_ratios(space, opened).point
+def one_core() -> None:
+    """Keep this process on one core, before JAX starts its threads.
+
+    SModelS uses one core; a pool of threads on several would add its own CPU time.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def measure(function: Callable[[], object], repeats: int = REPEATS) -> list[tuple[float, float]]:
@@ -80,14 +59,6 @@ def measure(function: Callable[[], object], repeats: int = REPEATS) -> list[tupl
         function()
         times.append((time.perf_counter() - wall, time.process_time() - cpu))
     return times
-
-
-def batch_of(point: ModelPoint, space: ModelSpace, size: int) -> ModelPoint:
-    """Models of one content with masses scattered by 3 per cent."""
-    rng = np.random.default_rng(size)
-    stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], size, axis=0), point)
-    factors = 1 + 0.03 * rng.uniform(-1, 1, (size, space.num_particles))
-    return eqx.tree_at(lambda p: p.masses, stacked, stacked.masses * factors)
 
 
 @eqx.filter_jit
@@ -105,18 +76,6 @@ def scores(engine: Engine, points: ModelPoint):
 def score(engine: Engine, point: ModelPoint):
     """K of one model."""
     return engine.evaluate(point).score
-
-
-@eqx.filter_jit
-def score_and_gradient(engine: Engine, point: ModelPoint):
-    """K and its gradient in masses, branching ratios and signal strengths."""
-
-    def value(leaves: tuple) -> jax.Array:
-        names = lambda p: (p.masses, p.branching_ratios, p.signal_strengths)  # noqa: E731
-        return engine.evaluate(eqx.tree_at(names, point, leaves)).score
-
-    leaves = (point.masses, point.branching_ratios, point.signal_strengths)
-    return jax.value_and_grad(value)(leaves)
 
 
 def fitted(engine: Engine, points: ModelPoint) -> Engine:
@@ -287,6 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.text is None and options.snapshot is None:
         parser.error("give --text, --snapshot or both")
+    one_core()
+    compile_short()
+    enable_x64()
     source = options.snapshot or options.text
     snapshot = open_snapshot(Path(source)) if options.snapshot else load_database(source)
     engine, _ = build_engine(snapshot)

@@ -4,8 +4,6 @@ Every chunk of one size is one compiled program (`walkers.target.evaluate_chunk`
 asks for it, and whatever the size of the batch.
 """
 
-import importlib
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -13,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -27,7 +24,6 @@ from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
 from jaxlik.engine import Engine
 from jaxlik.errors import DatabaseError
 from jaxlik.fit.assemble import build_engine
-from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.yields.buckets import DEFAULT_BUCKETS
 from walkers.pseudo_search import FixedTarget
 from walkers.step import CPU_CHUNK
@@ -37,7 +33,7 @@ YIELDS = ("networks", "exact")
 MIB = 2.0**20
 
 EXACT_BUCKETS = DEFAULT_BUCKETS._replace(off_plane=384)
-"""Tables that hold the models of `mixed_models`; a search enlarges its own as it meets them."""
+"""Tables that hold the models of `benchmarks.example_models`; a search enlarges its own."""
 
 THINNED = Path(__file__).resolve().parents[1] / "tests" / "data" / "thinned.npz"
 """Results of database 3.0.0 with efficiency maps, on fewer grid points."""
@@ -97,34 +93,6 @@ def case_of(database: str, yields: str) -> Case:
     regions = engine.regions.background.shape[0]
     text = f"database {snapshot.version}: {engine.num_results} results, {regions} regions{note}"
     return Case(yields, engine, text)
-
-
-@lru_cache(maxsize=1)
-def against_smodels() -> ModuleType:
-    """The module with models, imported without its confinement to one core."""
-    if not hasattr(os, "sched_getaffinity"):
-        return importlib.import_module("benchmarks.against_smodels")
-    cores = os.sched_getaffinity(0)
-    try:
-        return importlib.import_module("benchmarks.against_smodels")
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-def mixed_models(space: ModelSpace, count: int) -> ModelPoint:
-    """Models of the contents of `benchmarks.against_smodels` in turn, masses scattered (host)."""
-    source = against_smodels()
-    each = -(-count // len(source.MODELS))
-    parts = [
-        source.batch_of(source.model_point(space, masses), space, each)
-        for masses in source.MODELS.values()
-    ]
-
-    def in_turn(*leaves: jax.Array) -> np.ndarray:
-        stacked = np.stack([np.asarray(leaf) for leaf in leaves], axis=1)
-        return stacked.reshape(-1, *stacked.shape[2:])[:count]
-
-    return jax.tree.map(in_turn, *parts)
 
 
 def chunk_sizes(options: Options) -> tuple[int, ...]:

@@ -172,7 +172,8 @@ def _mixed(device: Any) -> Iterator[Check]:
 
 def _networks(device: Any) -> Check:
     """K of some models with networks: layers in single precision, the rest in double."""
-    from benchmarks.batches import case_of, mixed_models
+    from benchmarks.batches import case_of
+    from benchmarks.example_models import mixed_models
 
     engine = case_of("embedded", "networks").engine
     points = mixed_models(engine.space, 6)

@@ -21,7 +21,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from benchmarks.against_smodels import model_point
+from benchmarks.example_models import model_point
 from jaxlik.fit.runtime import prepare
 
 FAMILIES = {

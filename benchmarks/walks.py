@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.batches import mixed_models
+from benchmarks.example_models import mixed_models
 from benchmarks.harness import Timing
 from jaxlik.fit.config import SearchConfig
 from walkers.grow import grown_state

@@ -23,13 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.against_smodels import (
-    MODELS,
-    batch_of,
-    middle,
-    model_point,
-    time_smodels,
-)
+from benchmarks.against_smodels import middle, one_core, time_smodels
+from benchmarks.example_models import MODELS, batch_of, model_point
+from jaxlik.compilation import compile_short
 from jaxlik.database.compile import load_database
 from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
 from jaxlik.engine import Engine
@@ -37,6 +33,7 @@ from jaxlik.errors import Status
 from jaxlik.fit.assemble import build_engine
 from jaxlik.physics.kinematics import normalise_branching_ratios
 from jaxlik.physics.model import ModelPoint
+from jaxlik.precision import enable_x64
 from jaxlik.yields.buckets import Buckets
 from jaxlik.yields.compression import Gaps
 from jaxlik.yields.networks import hidden_layer
@@ -276,6 +273,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+    one_core()
+    compile_short()
+    enable_x64()
     result = run(options)
     text = report(result)
     sys.stdout.write(text)

@@ -20,14 +20,13 @@ from scipy import stats
 from benchmarks.across_devices import on_all_devices
 from benchmarks.batches import (
     YIELDS,
-    against_smodels,
     case_of,
     chunk_sizes,
     chunks,
     guarded,
-    mixed_models,
     snapshot_of,
 )
+from benchmarks.example_models import batch_of, mixed_models, model_point
 from benchmarks.harness import OURS, Contender, Options, Row, Spread, Timing, rows_of, side_by_side
 from benchmarks.reduced import reduced, some_folders
 from benchmarks.walks import step_timing
@@ -240,16 +239,15 @@ def models_of_size(space: ModelSpace, particles: int, count: int) -> ModelPoint:
         particles: The lightest one included.
         count: Models.
     """
-    source = against_smodels()
     masses = {pid: 100.0 + SPACING * place for place, pid in enumerate(CONTENT[:particles])}
-    point = source.model_point(space, masses)
+    point = model_point(space, masses)
     direct = np.asarray(point.branching_ratios) * (np.asarray(space.channel_daughter) == space.lbp)
     mothers, first = np.unique(np.asarray(space.channel_parent)[direct > 0], return_index=True)
     assert len(mothers) == particles - 1
     single = np.zeros_like(direct)
     single[np.flatnonzero(direct)[first]] = 1.0
     point = eqx.tree_at(lambda p: p.branching_ratios, point, jnp.asarray(single))
-    return source.batch_of(point, space, count)
+    return batch_of(point, space, count)
 
 
 def _particles(options: Options, plan: Plan) -> tuple[Timings, str]:

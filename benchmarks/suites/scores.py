@@ -30,15 +30,14 @@ from benchmarks.across_devices import all_devices, on_all_devices, spread_over
 from benchmarks.batches import (
     YIELDS,
     Case,
-    against_smodels,
     case_of,
     chunk_sizes,
     chunks,
     guarded,
-    mixed_models,
     peak_memory,
     single,
 )
+from benchmarks.example_models import mixed_models, score_and_gradient
 from benchmarks.harness import (
     MISSING,
     OURS,
@@ -96,7 +95,7 @@ def measure(options: Options) -> Iterator[Row]:
 @eqx.filter_jit
 def slopes_chunk(engine: Engine, points: ModelPoint) -> tuple[Array, tuple[Array, ...]]:
     """K of a few models, and its slopes in masses, branching ratios and signal strengths."""
-    function = eqx.Partial(against_smodels().score_and_gradient, engine)
+    function = eqx.Partial(score_and_gradient, engine)
     if jax.device_count() > 1:
         return spread_over(all_devices(), function, points)
     return jax.vmap(function)(points)

@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import batches, walks
-from benchmarks.batches import chunks, mixed_models, peak_memory
+from benchmarks.batches import chunks, peak_memory
+from benchmarks.example_models import mixed_models
 from benchmarks.harness import FAILED, MISSING, Options, Row, Timing
 from benchmarks.reduced import reduced, some_folders
 from benchmarks.suites import posterior, pseudo_databases, scaling, scores, search
@@ -68,17 +69,6 @@ def test_mixed_models_are_valid_and_of_all_contents(space):
     contents = {tuple(row) for row in np.asarray(models.active)}
     assert len(contents) == 3
     assert len(np.unique(models.masses[:, space.lbp])) == 7
-
-
-def test_import_of_models_leaves_the_cores_alone():
-    code = (
-        "import os; before = os.sched_getaffinity(0);"
-        "from benchmarks.batches import against_smodels; against_smodels();"
-        "assert os.sched_getaffinity(0) == before, os.sched_getaffinity(0)"
-    )
-    if not hasattr(os, "sched_getaffinity"):
-        pytest.skip("this system has no affinity")
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_peak_memory_sees_what_is_used():
@@ -138,7 +128,8 @@ import jax, jax.numpy as jnp, numpy as np, equinox as eqx
 from types import SimpleNamespace
 jax.config.update("jax_enable_x64", True)
 from benchmarks.across_devices import SpreadTarget, on_all_devices
-from benchmarks.batches import FixedTarget, mixed_models
+from benchmarks.batches import FixedTarget
+from benchmarks.example_models import mixed_models
 from jaxlik.errors import Status
 from jaxlik.physics.model import ModelSpace, protomodel_space
 from jaxlik.yields.buckets import Buckets
