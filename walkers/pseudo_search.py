@@ -31,9 +31,11 @@ from jaxlik.fit.config import EngineConfig, FitConfig, MoveWeights, SearchConfig
 from jaxlik.fit.engines import choose_networks, make_engine
 from jaxlik.physics.model import ModelPoint, point_to_dict, protomodel_space
 from jaxlik.physics.protomodels import read_protomodels
+from jaxlik.typing import Float
 from walkers.grow import grown_state
 from walkers.leads import find_leads, lead_models, sample_masses
 from walkers.run import best_point, search
+from walkers.step import default_chunk, evaluate
 from walkers.target import EngineTarget
 
 
@@ -79,11 +81,13 @@ class Workshop:
     Attributes:
         multiverse: The pseudo-databases.
         injection: The signal in them, if any.
+        injected: The model that makes it.
         hypotheses: Models of the Bayes factor, if any.
     """
 
     multiverse: Multiverse
     injection: Injection | None
+    injected: ModelPoint | None
     hypotheses: Hypotheses | None
 
 
@@ -93,14 +97,15 @@ def workshop(campaign: Campaign) -> Workshop:
     snapshot = load_database(campaign.database, quiet=True)
     fit = FitConfig(database=campaign.database, mode=campaign.mode, engine=campaign.engine)  # type: ignore[arg-type]
     engine, _ = make_engine(fit, snapshot, choose_networks(campaign.engine, snapshot))
-    injection = None
+    injection = injected = None
     if campaign.injected is not None:
         model = read_protomodels(Path(campaign.injected), engine.space, strict=False)[0]
         injection = inject(engine, model.point, model.cross_sections)
+        injected = _with_cross_sections(engine, model.point, model.cross_sections)
     hypotheses = None
     if campaign.hypotheses and not engine.literal:
         hypotheses = make_hypotheses(engine, _simple_models(engine, campaign))
-    return Workshop(make_multiverse(snapshot, engine), injection, hypotheses)
+    return Workshop(make_multiverse(snapshot, engine), injection, injected, hypotheses)
 
 
 def search_pseudo_databases(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +133,8 @@ def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
     Returns:
         ``index``, ``K``, ``Z``, ``r_max``, ``masses`` by PDG number and ``model`` (the whole
         dictionary) of the best model, ``log_bayes_factor``, and ``largest_z``, the largest
-        significance of a region.
+        significance of a region. Where a model is injected, ``K_injected``: its K on the same
+        data, at the best strength; `None` where it has none.
     """
     shop = workshop(campaign)
     engine = shop.multiverse.engine
@@ -164,6 +170,8 @@ def search_one(campaign: Campaign, index: int) -> dict[str, Any]:
             "masses": {str(pid): float(mass) for pid, mass in model["masses"].items()},
             "model": repr(model),
         }
+    if shop.injected is not None:
+        document["K_injected"] = _score(target, shop.injected, default_chunk(config.walkers))
     if shop.hypotheses is not None:
         document["log_bayes_factor"] = log_bayes_factor(log_ratios(engine, shop.hypotheses))
     return document
@@ -204,6 +212,25 @@ def campaign_of(document: Mapping[str, Any]) -> Campaign:
 def _seed(seed: int, index: int) -> int:
     """Of one search: different for every index, those of real data included."""
     return seed * 2_000_003 + (2 * index if index >= 0 else -2 * index - 1)
+
+
+def _with_cross_sections(
+    engine: Engine, point: ModelPoint, given: Float[np.ndarray, "production 2"] | None
+) -> ModelPoint:
+    """The model with the signal strengths that make its cross sections at 13 TeV."""
+    if given is None:
+        return point
+    own = np.asarray(engine.reference_production(point))[:, 1]
+    factor = np.divide(given[:, 1], own, out=np.zeros_like(own), where=own > 0)
+    return replace(point, signal_strengths=np.asarray(point.signal_strengths) * factor)
+
+
+def _score(target: EngineTarget, point: ModelPoint, chunk: int) -> float | None:
+    """K of one model, by the program that scores chunks of walkers."""
+    points = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], chunk, axis=0), point)
+    (found,) = evaluate(target, points, chunk)
+    score = float(found.score[0])
+    return None if bool(found.overflow[0]) or not np.isfinite(score) else score
 
 
 def _simple_models(engine: Engine, campaign: Campaign) -> ModelPoint:

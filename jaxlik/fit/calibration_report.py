@@ -81,7 +81,9 @@ def p_value(document: Mapping[str, Any]) -> GlobalP | None:
 def closure(results: Results, injected: Sequence[int]) -> dict[str, Any]:
     """How often searches find what was injected, particle by particle and as a whole.
 
-    Light squarks count as one kind, as published maps do not tell them apart.
+    Light squarks count as one kind, as published maps do not tell them apart. A search that ends
+    at a K of at least that of the injected model has found what these data prefer, whatever
+    its content.
     """
     contents = [{_kind(int(pid)) for pid in one["masses"]} for one in results]
     wanted = {_kind(pid) for pid in injected}
@@ -91,7 +93,18 @@ def closure(results: Results, injected: Sequence[int]) -> dict[str, Any]:
         "found": {str(pid): sum(pid in one for one in contents) for pid in sorted(wanted)},
         "all_found": sum(wanted <= one for one in contents),
         "exact": sum(wanted == one for one in contents),
+        **_beside_injected(results),
     }
+
+
+def _beside_injected(results: Results) -> dict[str, Any]:
+    """K of the injected model where it is known, and how many searches reach it."""
+    known = [one for one in results if one.get("K_injected") is not None]
+    if not known:
+        return {}
+    reached = sum(one["K"] is not None and one["K"] >= one["K_injected"] for one in known)
+    spread = summary([float(one["K_injected"]) for one in known])
+    return {"K_injected": _known(asdict(spread)), "reached": reached}
 
 
 def calibration_report(document: Mapping[str, Any], width: int) -> str:
@@ -172,7 +185,15 @@ def _closure_lines(found: Mapping[str, Any], width: int) -> list[str]:
     rows = [[particle(int(pid)).name, f"{count}/{number}"] for pid, count in found["found"].items()]
     rows += [["all of them", f"{found['all_found']}/{number}"]]
     rows += [["these and no others", f"{found['exact']}/{number}"]]
-    return [table(["injected", "found"], rows, "<>", width)]
+    lines = [table(["injected", "found"], rows, "<>", width)]
+    if "K_injected" in found:
+        spread = found["K_injected"]
+        lines += [
+            "",
+            f"  K of the injected model: mean {spread['mean']:.2f}, {spread['low']:.2f} to "
+            f"{spread['high']:.2f}; reached by {found['reached']} of {spread['number']} searches",
+        ]
+    return lines
 
 
 def _kind_name(pid: int) -> str:

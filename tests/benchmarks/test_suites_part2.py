@@ -20,7 +20,7 @@ from benchmarks.reduced import reduced, some_folders
 from benchmarks.suites import posterior, pseudo_databases, scaling, scores, search
 from benchmarks.walks import Reached, best_at, evaluations_of, plain_curve, reached, step_timing
 from jaxlik.database.snapshot import open_snapshot
-from jaxlik.errors import DatabaseError
+from jaxlik.errors import DatabaseError, Status
 from jaxlik.fit.config import SearchConfig
 from jaxlik.physics.model import protomodel_space, validate
 from jaxlik.yields.build import load_table, region_axis
@@ -433,11 +433,13 @@ def test_reduced_engine_sees_what_the_full_one_sees(thin):
     from jaxlik.fit.assemble import build_engine
 
     folders = some_folders(thin, 20, 0)
-    full, labels = build_engine(thin)
-    small, fewer = build_engine(reduced(thin, folders))
+    full, labels = build_engine(thin, buckets=batches.EXACT_BUCKETS)
+    small, fewer = build_engine(reduced(thin, folders), buckets=batches.EXACT_BUCKETS)
     models = jax.tree.map(jnp.asarray, mixed_models(full.space, 6))
     predict = jax.jit(lambda e, p: jax.vmap(lambda q: e.predict(q, e.reference_production(q)))(p))
     every, some = predict(full, models), predict(small, models)
+    for found in (every, some):
+        assert bool((found.status == Status.success).all())
     places = [labels.regions.index(region) for region in fewer.regions]
     assert np.asarray(every.signals.events)[:, places].max() > 0
     np.testing.assert_allclose(
@@ -453,7 +455,7 @@ def test_scores_of_the_embedded_database(monkeypatch):
         for size in (1, 10, 30):
             (row,) = rows_by(rows, case=f"score, {yields} yields", size=size, unit="s")
             (rate,) = rows_by(rows, case=f"score, {yields} yields", size=size, unit="per s")
-            assert rate.value.median == pytest.approx(1 / row.value.median)
+            assert rate.value.median == pytest.approx(1 / row.value.median, rel=0.2)
             assert "do not fit" not in row.note
         (slope,) = rows_by(rows, case=f"score and gradient, {yields} yields", unit="s")
         assert slope.value.median > 0

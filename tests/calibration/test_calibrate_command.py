@@ -80,6 +80,10 @@ def test_injected_signals_are_counted(tmp_path, capsys):
     document = json.loads((target / "summary.json").read_text())
     assert document["closure"]["injected"] == [1000001, 1000022]
     assert "real" not in document or not document["real"]
+    (found,) = document["results"]
+    # The data are the expectation under this model.
+    assert found["K_injected"] > 0
+    assert document["closure"]["K_injected"]["mean"] == found["K_injected"]
     assert "all of them" in capsys.readouterr().out
 
 

@@ -194,6 +194,19 @@ def test_closure_counts_particles():
     assert (found["all_found"], found["exact"]) == (2, 1)
 
 
+def test_searches_are_compared_with_the_injected_model():
+    ks = [(3.0, 2.0), (1.0, 2.5), (None, 0.5), (4.0, 4.0), (9.0, None)]
+    found = [result(n, k, {"1000022": 1.0}) | {"K_injected": t} for n, (k, t) in enumerate(ks)]
+    document = calibration_document({"mode": "default"}, {"version": "x"}, [], found, [1000022])
+    # Only searches of data on which the injected model has a K count, and equality suffices.
+    assert document["closure"]["reached"] == 2
+    spread = document["closure"]["K_injected"]
+    assert (spread["number"], spread["low"], spread["high"]) == (4, 0.5, 4.0)
+    assert spread["mean"] == pytest.approx(2.25)
+    assert "reached by 2 of 4 searches" in calibration_report(document, 100)
+    assert "K_injected" not in closure([result(0, 1.0, {"1000022": 1.0})], [1000022])
+
+
 def test_light_squarks_are_one_kind():
     found = closure([result(0, 1.0, {"1000022": 1.0, "1000004": 2.0})], [1000022, 1000001])
     assert found["found"] == {"1000001": 1, "1000022": 1}

@@ -326,6 +326,13 @@ def test_pages_of_calibrations():
     closure = calibration(injected=[1000022, 1000006])
     validate(closure)
     assert "40/40" in check_page(report_text(closure)).text
+    assert "injected model itself" not in check_page(report_text(closure)).text
+    spread = {"number": 40, "mean": 6.5, "deviation": 1.0, "low": 5.0, "high": 8.0}
+    closure["closure"] |= {"K_injected": spread, "reached": 37}
+    closure["results"][0]["K_injected"] = 6.5
+    validate(closure)
+    text = check_page(report_text(closure)).text
+    assert "37 of 40 searches end at least there" in " ".join(text.split())
 
 
 def test_the_page_of_a_census(census):

@@ -180,13 +180,23 @@ def _closure(document: Mapping[str, Any]) -> list[Html | None]:
         ["all of them", f"{found['all_found']}/{number}"],
         ["these and no others", f"{found['exact']}/{number}"],
     ]
-    return [
+    parts: list[Html | None] = [
         paragraph(
             "How often searches find the particles of the injected model. Light squarks count as "
             "one kind."
         ),
         table("Injected particles found", [words("injected"), numbers("found")], rows),
     ]
+    if "K_injected" in found:
+        spread = found["K_injected"]
+        text = (
+            f"The injected model itself has a mean K of {spread['mean']:.2f} on the same data, "
+            f"{spread['low']:.2f} to {spread['high']:.2f}. {found['reached']} of "
+            f"{spread['number']} searches end at least there: what they find describes the data "
+            "as well as the truth does."
+        )
+        parts.append(paragraph(text))
+    return parts
 
 
 def _families(document: Mapping[str, Any]) -> list[Html | None]:
