@@ -30,7 +30,7 @@ FEWEST_ROUNDS = 3
 PATIENCE, QUICK_PATIENCE = 30.0, 12.0
 """Seconds that a peer may take to prepare and answer once."""
 
-QUICK_SECONDS = 2.0
+QUICK_SECONDS = 1.0
 """Rounds of one case of a quick run, together."""
 
 

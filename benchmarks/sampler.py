@@ -35,9 +35,6 @@ from jaxlik.fit.config import SampleConfig, SearchConfig
 from jaxlik.fit.diagnostics import bulk_ess, r_hat
 
 CHAINS = 4
-BLOCK = 100
-"""Sweeps per compiled call."""
-
 WIDTHS = (0.3, 0.7, 1.5)
 """Of the random walk, in standard deviations of the prior."""
 
@@ -47,11 +44,26 @@ WALKERS = 32
 MANY = WALKERS // 2
 """Chains at one content: as many likelihoods side by side as emcee has."""
 
-PATIENCE = 20
-"""Times as long as the others dynesty may take: it ends by itself, or there."""
-
 PARTICLES = 500
 """Of sequential Monte Carlo at one content."""
+
+
+class Effort(NamedTuple):
+    """How long samplers work.
+
+    Attributes:
+        seconds: Of each sampler.
+        block: Sweeps per compiled call, of which the first is not counted.
+        patience: Times as long as the others dynesty may take: it ends by itself, or there.
+    """
+
+    seconds: float
+    block: int = 100
+    patience: float = 20.0
+
+    def part(self, divisor: int) -> "Effort":
+        """A fraction of the time."""
+        return self._replace(seconds=self.seconds / divisor)
 
 
 class Row(NamedTuple):
@@ -102,22 +114,22 @@ def plain_kernel(target: Any, kernel: Any, width: float) -> Any:
     return Kernel(target, moves, tasks, kernel.trajectory, kernel.tuning, kernel.auxiliary)
 
 
-def run_for(kernel: Any, states: Any, seconds: float, seed: int, label: str) -> tuple:
+def run_for(kernel: Any, states: Any, effort: Effort, seed: int, label: str) -> tuple:
     """Draws for some time: where chains stand then, draws, counts, seconds spent."""
     from walkers.posterior.kernel import run_chains
 
     key = jax.random.key(seed)
 
     def run(here: Any, first: int) -> tuple:
-        found = run_chains(key, kernel, here, num_draws=BLOCK, first_sweep=first)
+        found = run_chains(key, kernel, here, num_draws=effort.block, first_sweep=first)
         return jax.block_until_ready(found)
 
     run(states, 0)  # compiles
     parts, counts, spent = [], [], 0.0
-    with tqdm(total=round(seconds), desc=label, unit="s") as bar:
-        while spent < seconds:
+    with tqdm(total=round(effort.seconds), desc=label, unit="s") as bar:
+        while spent < effort.seconds:
             start = time.perf_counter()
-            states, draws, info = run(states, len(parts) * BLOCK)
+            states, draws, info = run(states, len(parts) * effort.block)
             spent += time.perf_counter() - start
             parts.append(jax.device_get(draws))
             counts.append(jax.device_get(info))
@@ -151,19 +163,19 @@ def all_contents(target: Any, draws: Any, often: np.ndarray) -> dict[str, list[n
     }
 
 
-def compare_contents(target: Any, kernel: Any, states: Any, seconds: float) -> list[Row]:
+def compare_contents(target: Any, kernel: Any, states: Any, effort: Effort) -> list[Row]:
     """Our kernel and the best plain one over all contents."""
     from walkers.posterior.warmup import learned
 
     for seed in range(3):
-        states, draws, info, _ = run_for(kernel, states, seconds / 6, 10 + seed, "warming up")
+        states, draws, info, _ = run_for(kernel, states, effort.part(6), 10 + seed, "warming up")
         kernel = learned(kernel, draws.bits, draws.vector, info.trajectory)
-    _, draws, info, spent = run_for(kernel, states, seconds, 1, "jaxlik")
+    _, draws, info, spent = run_for(kernel, states, effort, 1, "jaxlik")
     often = draws.bits[..., : target.space.num_particles].mean(axis=(0, 1)) > 0.01
     rows = [row_of("jaxlik", all_contents(target, draws, often), info, spent)]
     return [
         *rows,
-        best_plain(target, kernel, states, seconds, lambda d: all_contents(target, d, often)),
+        best_plain(target, kernel, states, effort, lambda d: all_contents(target, d, often)),
     ]
 
 
@@ -171,7 +183,7 @@ def best_plain(
     target: Any,
     kernel: Any,
     states: Any,
-    seconds: float,
+    effort: Effort,
     kinds: Callable[[Any], dict[str, list[np.ndarray]]],
     *,
     fixed: bool = False,
@@ -182,15 +194,15 @@ def best_plain(
         plain = plain_kernel(target, kernel, width)
         if fixed:
             plain = replace(plain, moves=plain.moves[3:], schedule=((0,) * 8,))
-        after, draws, info, spent = run_for(plain, states, seconds / 4, 2, f"plain {width}")
+        after, draws, info, spent = run_for(plain, states, effort.part(4), 2, f"plain {width}")
         row = row_of(f"plain walk, width {width}", kinds(draws), info, spent)
         found.append((row.effective["continuous"], width, plain, after))
     _, width, plain, after = max(found, key=lambda one: one[0])
-    _, draws, info, spent = run_for(plain, after, seconds, 3, f"plain {width}")
+    _, draws, info, spent = run_for(plain, after, effort, 3, f"plain {width}")
     return row_of(f"plain walk, width {width}", kinds(draws), info, spent)
 
 
-def compare_fixed(target: Any, point: Any, seconds: float) -> list[Row]:
+def compare_fixed(target: Any, point: Any, effort: Effort) -> list[Row]:
     """One content: tempered particles and chains from them, plain walk, emcee, dynesty."""
     from walkers.posterior.one_content import content_kernel, content_posterior
     from walkers.posterior.sampler import coordinate_blocks, starting_states
@@ -215,15 +227,15 @@ def compare_fixed(target: Any, point: Any, seconds: float) -> list[Row]:
     every, places = jnp.asarray(found.bits), jnp.asarray(found.vectors)
     kernel = refitted(content_kernel(target, blocks), moments_of(target, every, places))
     states = starting_states(target, every[:MANY], places[:MANY])
-    _, draws, info, spent = run_for(kernel, states, seconds, 4, "jaxlik, one content")
+    _, draws, info, spent = run_for(kernel, states, effort, 4, "jaxlik, one content")
     rows = [row_of("jaxlik, from the particles", kinds(draws), info, spent)]
-    rows.append(best_plain(target, kernel, states, seconds, kinds, fixed=True))
+    rows.append(best_plain(target, kernel, states, effort, kinds, fixed=True))
     starts = found.vectors[:WALKERS, used]
-    return [*rows, *peers(target, bits, places[0], used, starts, seconds)]
+    return [*rows, *peers(target, bits, places[0], used, starts, effort)]
 
 
 def peers(
-    target: Any, bits: Any, vector: Any, used: np.ndarray, starts: np.ndarray, seconds: float
+    target: Any, bits: Any, vector: Any, used: np.ndarray, starts: np.ndarray, effort: Effort
 ) -> list[Row]:
     """Emcee and dynesty on the same compiled likelihood; those that are installed."""
 
@@ -254,8 +266,8 @@ def peers(
         state = sampler.run_mcmc(spread, 50)
         sampler.reset()
         calls, start = 0, time.perf_counter()
-        with tqdm(total=round(seconds), desc="emcee", unit="s") as bar:
-            while time.perf_counter() - start < seconds:
+        with tqdm(total=round(effort.seconds), desc="emcee", unit="s") as bar:
+            while time.perf_counter() - start < effort.seconds:
                 state = sampler.run_mcmc(state, 20)
                 bar.update(min(round(time.perf_counter() - start), bar.total) - bar.n)
         spent = time.perf_counter() - start
@@ -275,7 +287,7 @@ def peers(
         one(starts[0])
         start = time.perf_counter()
         one(starts[0])
-        most = round(PATIENCE * seconds / (time.perf_counter() - start))
+        most = round(effort.patience * effort.seconds / (time.perf_counter() - start))
         sampler = dynesty.NestedSampler(one, norm.ppf, len(used), nlive=100, sample="rwalk")
         calls, start = 0, time.perf_counter()
         sampler.run_nested(dlogz=0.5, maxcall=most, print_progress=False)
@@ -329,13 +341,13 @@ def main() -> None:
     good = grow_from(score, simple, search).points
     target = sampler.model_target(engine, config)
     kernel = sampler.model_kernel(target, simple, config)
-    results = {}
+    results, effort = {}, Effort(options.seconds)
     if options.only != "one":
         states = sampler.first_state(target, kernel, good, config).states
-        results["All contents"] = compare_contents(target, kernel, states, options.seconds)
+        results["All contents"] = compare_contents(target, kernel, states, effort)
     if options.only != "contents":
         best = jax.tree.map(lambda leaf: leaf[0], good)
-        results["The content of the best model"] = compare_fixed(target, best, options.seconds)
+        results["The content of the best model"] = compare_fixed(target, best, effort)
     print(f"{os.cpu_count()} cores, jax {jax.__version__}, {options.database}; {CHAINS} chains\n")
     for title, rows in results.items():
         print(table(title, rows) + "\n")

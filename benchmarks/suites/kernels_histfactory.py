@@ -47,7 +47,6 @@ TASKS = {
 QUICK_TASKS = ("value", "gradient", "fit", "test")
 
 FLAVOURS = ("pyhf-jax", "pyhf-numpy", "pyhf-minuit")
-QUICK_FLAVOURS = {"small": FLAVOURS, "medium": ("pyhf-jax",)}
 
 CHUNK, CHUNK_GPU = 1000, 20_000
 """Parameters evaluated side by side."""
@@ -78,10 +77,9 @@ class Inputs(NamedTuple):
 
 def inputs(options: Options) -> Iterator[Inputs]:
     """The workspaces of a run."""
-    documents = {
-        "small": made_up_workspace(SMALL, options.seed),
-        "medium": made_up_workspace(MEDIUM, options.seed),
-    }
+    documents = {"small": made_up_workspace(SMALL, options.seed)}
+    if not options.quick:
+        documents["medium"] = made_up_workspace(MEDIUM, options.seed)
     if not options.quick and options.database != "embedded":
         for workspace in load_database(options.database).workspaces:
             if any(
@@ -117,8 +115,7 @@ def single_calls(given: Inputs, options: Options) -> Iterator[Row]:
     pyhf has one backend per process, which its compiled functions need while they are traced,
     and prepares all its models anew when it changes: a flavour is finished before the next.
     """
-    flavours = QUICK_FLAVOURS.get(given.name, FLAVOURS) if options.quick else FLAVOURS
-    for flavour in flavours:
+    for flavour in FLAVOURS:
         for task in QUICK_TASKS if options.quick else TASKS:
             if flavour != "pyhf-jax" and task == "gradient":
                 continue  # no gradients with NumPy

@@ -27,6 +27,7 @@ class Plan(NamedTuple):
         steps: Of walks from nothing.
         after: Steps after models were built up.
         budgets: Evaluations at which the best K is read off.
+        searches: Kinds of searches, each of which compiles for a while.
     """
 
     walkers: tuple[int, ...]
@@ -35,9 +36,10 @@ class Plan(NamedTuple):
     steps: int
     after: int
     budgets: tuple[int, ...]
+    searches: tuple[str, ...] = tuple(SEARCHES)
 
 
-QUICK = Plan((1, 50), 5, 2, 30, 5, (1500,))
+QUICK = Plan((50,), 5, 2, 30, 5, (1500,), ("built up", PEER))
 FULL = Plan((1, 10, 50, 256), 20, 5, 400, 40, (1500, 5000, 20_000))
 GPU = Plan((256, 8192), 5, 5, 400, 40, (1500, 5000, 20_000))
 """Walkers that fill a chip; the best K with as many walkers as elsewhere."""
@@ -86,11 +88,11 @@ def _speed(options: Options, plan: Plan, case: Case) -> Iterator[Row]:
 def _quality(options: Options, plan: Plan, case: Case) -> Iterator[Row]:
     """Best K of three searches at fixed numbers of evaluations, over seeds."""
     target = on_all_devices(case.target)
-    found: dict[str, list[Curve]] = {name: [] for name in SEARCHES}
+    found: dict[str, list[Curve]] = {name: [] for name in plan.searches}
     for number in range(plan.seeds):
-        for name, curve_fn in SEARCHES.items():
+        for name in plan.searches:
             config = config_of(plan, name, options.seed + number)
-            found[name].append(curve_fn(target, config))
+            found[name].append(SEARCHES[name](target, config))
     yield from quality_rows(found, plan.budgets, f"{case.yields} yields", case.note)
 
 

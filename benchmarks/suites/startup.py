@@ -148,7 +148,7 @@ class ChildError(RuntimeError):
 def measure(options: Options) -> Iterator[Row]:
     """Imports, loading, first results."""
     rounds = FEWEST_ROUNDS if options.quick else options.rounds
-    yield from beside("import", IMPORTS, rounds, platform_of(options))
+    yield from beside("import", IMPORTS, rounds, platform_of(options), warm=not options.quick)
     yield from first_results(options)
 
 
@@ -172,7 +172,7 @@ def first_results(options: Options) -> Iterator[Row]:
         yield from rows(f"{name}, nothing compiled", {OURS: [run(score, cache)]})
         loaded = [run(SHORT + ENGINE, cache) for _ in range(1 if options.quick else rounds)]
         yield from rows("embedded database to an engine, compiled before", {OURS: loaded})
-        cached = [run(score, cache) for _ in range(rounds)]
+        cached = [run(score, cache) for _ in range(1 if options.quick else rounds)]
         yield from rows(f"{name}, compiled before", {OURS: cached})
         name = "first limit of a region"
         yield from rows(f"{name}, nothing compiled", {OURS: [run(LIMITS[OURS], cache)]})
