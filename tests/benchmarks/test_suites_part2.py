@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import batches, walks
+from benchmarks import batches
 from benchmarks.batches import chunks, peak_memory
 from benchmarks.example_models import mixed_models
 from benchmarks.harness import FAILED, MISSING, Options, Row, Timing
