@@ -27,15 +27,15 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
-    "ceilings": Suite("What the machine can do", 15),
-    "kernels": Suite("Likelihood kernels", 120),
-    "scores": Suite("Full protomodel scores", 90),
-    "search": Suite("Search", 60),
-    "posterior": Suite("Posterior", 60),
-    "combination": Suite("Best combination", 30),
-    "pseudo_databases": Suite("Pseudo-databases", 60),
-    "startup": Suite("Start-up and memory", 105),
-    "scaling": Suite("Scaling", 60),
+    "ceilings": Suite("What the machine can do", 10),
+    "kernels": Suite("Likelihood kernels", 100),
+    "scores": Suite("Full protomodel scores", 100),
+    "search": Suite("Search", 75),
+    "posterior": Suite("Posterior", 85),
+    "combination": Suite("Best combination", 15),
+    "pseudo_databases": Suite("Pseudo-databases", 35),
+    "startup": Suite("Start-up and memory", 120),
+    "scaling": Suite("Scaling", 50),
 }
 """In the order of the report; the module of each is ``benchmarks.suites.<name>``."""
 

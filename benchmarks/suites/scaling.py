@@ -8,6 +8,7 @@ a score has parts that no analysis changes.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ from benchmarks.reduced import reduced, some_folders
 from benchmarks.walks import step_timing
 from jaxlik.database.records import CovarianceRecord
 from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
+from jaxlik.engine import Engine
+from jaxlik.errors import ConvergenceError
 from jaxlik.fit.assemble import build_engine
 from jaxlik.physics.model import ModelPoint, ModelSpace
 from jaxlik.statmodels.bank import StatModelBank, make_banks
@@ -252,19 +255,35 @@ def models_of_size(space: ModelSpace, particles: int, count: int) -> ModelPoint:
 
 def _particles(options: Options, plan: Plan) -> tuple[Timings, str]:
     """Scores of one chunk of models with more and more particles: one program for all."""
-    case = case_of(options.database, NETWORKS)
+    engine = case_of(options.database, NETWORKS).engine
     chunk = chunk_sizes(options)[0]
-    target = on_all_devices(case.target)
     parts = {
-        particles: jax.tree.map(jnp.asarray, models_of_size(case.engine.space, particles, chunk))
+        particles: jax.tree.map(jnp.asarray, models_of_size(engine.space, particles, chunk))
         for particles in plan.particles
     }
+    target = _holding(engine, list(parts.values()))
     tasks = {size: _score_task(target, part, chunk) for size, part in parts.items()}
-    timings = _in_turn(tasks, options.rounds)
-    none = jnp.zeros((chunk, target.num_candidates), dtype=bool)
-    failed = [int(evaluate_chunk(target, part, none).overflow.sum()) for part in parts.values()]
-    note = f"{chunk} scores, networks, one program; too large for the tables: {failed}"
-    return timings, note
+    return _in_turn(tasks, options.rounds), f"{chunk} scores, networks, one program"
+
+
+def _holding(engine: Engine, batches: list[ModelPoint]) -> FixedTarget:
+    """The score with tables that are large enough for all models.
+
+    Raises:
+        ConvergenceError: larger ones do not help.
+    """
+    while True:
+        target = on_all_devices(FixedTarget(engine))  # type: ignore[reportCallIssue]
+        chunk = batches[0].masses.shape[0]
+        none = jnp.zeros((chunk, target.num_candidates), dtype=bool)
+        found = [evaluate_chunk(target, batch, none) for batch in batches]
+        if not any(bool(one.overflow.any()) for one in found):
+            return target
+        demand = np.max([np.asarray(one.demand).max(axis=0) for one in found], axis=0)
+        wanted = engine.buckets.holding(demand.tolist())
+        if wanted == engine.buckets:
+            raise ConvergenceError("tables of the size that models ask for do not hold them")
+        engine = replace(engine, buckets=wanted)
 
 
 def _draws(options: Options, plan: Plan) -> tuple[Timings, str]:

@@ -280,6 +280,14 @@ def test_rows_of_samplers_are_per_second():
     assert row.unit == FAILED
 
 
+def test_chains_that_have_not_converged_give_no_number():
+    ours = posterior.samplers.Row("jaxlik", {"continuous": 9.0}, 10, 0, 2.0, 1.3)
+    theirs = posterior.samplers.Row("emcee", {"continuous": 9.0}, 10, 0, 2.0, float("nan"))
+    (row,) = posterior.rows_of_runs([[ours, theirs]], "one content", "toy")
+    assert row.unit == FAILED
+    assert "R-hat 1.300" in row.note
+
+
 def test_missing_packages_become_rows(monkeypatch):
     monkeypatch.setattr(posterior.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(posterior.samplers, "compare_fixed", lambda *_: [])
@@ -485,11 +493,12 @@ def test_posterior_suite(monkeypatch):
     monkeypatch.setattr(
         posterior,
         "QUICK",
-        posterior.QUICK._replace(effort=posterior.samplers.Effort(0.1, block=10, patience=4.0)),
+        posterior.QUICK._replace(effort=posterior.samplers.Effort(2.0, block=10)),
     )
     rows = list(posterior.measure(QUICK))
-    assert {row.case for row in rows} == {"one content: continuous"}
-    assert {row.peer.split(",")[0] for row in rows} == {"plain walk", "emcee", "dynesty"}
+    numbers = [row for row in rows if row.unit == "ESS/s"]
+    assert {row.case for row in numbers} == {"all contents: contents", "all contents: continuous"}
+    assert [row.peer for row in rows_by(rows, unit=MISSING)] == ["emcee", "dynesty"]
     assert all("failed" not in row.note for row in rows), [row.note for row in rows]
 
 
