@@ -29,13 +29,13 @@ class Suite(NamedTuple):
 SUITES: dict[str, Suite] = {
     "ceilings": Suite("What the machine can do", 10),
     "kernels": Suite("Likelihood kernels", 100),
-    "scores": Suite("Full protomodel scores", 100),
-    "search": Suite("Search", 75),
-    "posterior": Suite("Posterior", 85),
+    "scores": Suite("Full protomodel scores", 90),
+    "search": Suite("Search", 70),
+    "posterior": Suite("Posterior", 90),
     "combination": Suite("Best combination", 15),
     "pseudo_databases": Suite("Pseudo-databases", 35),
     "startup": Suite("Start-up and memory", 120),
-    "scaling": Suite("Scaling", 50),
+    "scaling": Suite("Scaling", 65),
 }
 """In the order of the report; the module of each is ``benchmarks.suites.<name>``."""
 
