@@ -50,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
     names = f"one of {', '.join(SUITES)}; may be repeated; all by default"
     run.add_argument("--suite", action="append", choices=list(SUITES), metavar="NAME", help=names)
     _add_device(run)
-    run.add_argument("--quick", action="store_true", help="small sizes, few rounds: ten minutes, the first time twice that")
+    run.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes, few rounds: ten minutes, the first time twice that",
+    )
     run.add_argument("--rounds", type=_positive, help=f"of every case; 7, quick {QUICK_ROUNDS}")
     run.add_argument("--seed", type=int, default=0, help="of random input")
     text = "snapshot or SModelS text database; the embedded one by default"
