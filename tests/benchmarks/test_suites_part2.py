@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import batches
+from benchmarks import batches, walks
 from benchmarks.batches import chunks, peak_memory
 from benchmarks.example_models import mixed_models
 from benchmarks.harness import FAILED, MISSING, Options, Row, Timing
@@ -224,12 +225,14 @@ def test_curve_of_a_walk_on_a_toy(toy):
     assert reached(curve, curve[-1].score + 1) is None
 
 
-def test_steps_are_timed_after_the_first_block(toy):
+def test_steps_are_timed_after_the_first_block(toy, monkeypatch):
+    readings = iter([0.0, 100.0, 106.0, 118.0, 124.0, 130.0])
+    monkeypatch.setattr(walks, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
     timing = step_timing(toy, walkers=6, block=10, rounds=4, seed=0)
-    assert len(timing.rounds) == 4
+    assert timing.first == 100.0
     assert timing.units == 60
-    assert min(timing.rounds) > 0
-    assert timing.first > 60 * min(timing.rounds)
+    np.testing.assert_allclose(timing.rounds, [0.1, 0.2, 0.1, 0.1])
+    assert next(readings, None) is None
 
 
 def test_quality_rows_compare_at_the_same_budget():
