@@ -44,6 +44,9 @@ WALKERS = 32
 MANY = WALKERS // 2
 """Chains at one content: as many likelihoods side by side as emcee has."""
 
+PATIENCE = 20
+"""Times as long as the others dynesty may take: it ends by itself, or there."""
+
 PARTICLES = 500
 """Of sequential Monte Carlo at one content."""
 
@@ -54,12 +57,10 @@ class Effort(NamedTuple):
     Attributes:
         seconds: Of each sampler.
         block: Sweeps per compiled call, of which the first is not counted.
-        patience: Times as long as the others dynesty may take: it ends by itself, or there.
     """
 
     seconds: float
     block: int = 100
-    patience: float = 20.0
 
     def part(self, divisor: int) -> "Effort":
         """A fraction of the time."""
@@ -287,7 +288,7 @@ def peers(
         one(starts[0])
         start = time.perf_counter()
         one(starts[0])
-        most = round(effort.patience * effort.seconds / (time.perf_counter() - start))
+        most = round(PATIENCE * effort.seconds / (time.perf_counter() - start))
         sampler = dynesty.NestedSampler(one, norm.ppf, len(used), nlive=100, sample="rwalk")
         calls, start = 0, time.perf_counter()
         sampler.run_nested(dlogz=0.5, maxcall=most, print_progress=False)

@@ -12,19 +12,14 @@ import importlib.util
 import io
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from benchmarks import sampler as samplers
 from benchmarks.batches import guarded
 from benchmarks.harness import MISSING, OURS, Options, Row, failed_row, missing_row, spread
-from jaxlik.errors import ConvergenceError, JaxlikError
+from jaxlik.errors import JaxlikError
 from jaxlik.fit.config import SampleConfig, SearchConfig
-from jaxlik.typing import Array
-from walkers.posterior import one_content
 
 SUITE = "posterior"
 
@@ -34,35 +29,21 @@ PACKAGES = ("emcee", "dynesty")
 MOST_R_HAT = 1.1
 """Beyond it an effective number of draws means nothing."""
 
-MOST_TRIES = 400
-"""Groups of draws of the prior after which a content is taken to allow nothing."""
-
-SMALL_MODEL = {
-    "masses": {1000022: 200.0, 1000006: 900.0, 1000021: 1600.0},
-    "branching_ratios": {1000006: {(1000022, 6): 1.0}, 1000021: {(1000006, 6): 1.0}},
-}
-"""A stop and a gluino that decays to it: the content at which peers are asked in a quick run."""
-
 
 class Plan(NamedTuple):
     """Sizes of a run.
 
     Attributes:
-        small: Whether the model space is the small one.
         effort: How long samplers work.
-        tempered: Whether chains at one content start from tempered particles, else from the
-            prior: one long compilation less.
         repeats: Runs of everything, from other starting points.
     """
 
-    small: bool
     effort: samplers.Effort
-    tempered: bool
     repeats: int
 
 
-QUICK = Plan(True, samplers.Effort(4.0, block=10, patience=4.0), False, 1)
-FULL = Plan(False, samplers.Effort(30.0), True, 3)
+QUICK = Plan(samplers.Effort(4.0, block=10), 1)
+FULL = Plan(samplers.Effort(30.0), 3)
 
 
 class Setting(NamedTuple):
@@ -72,7 +53,7 @@ class Setting(NamedTuple):
         target: The posterior.
         kernel: Ours, not adapted.
         good: Models that chains start from, if any.
-        point: Whose content is sampled alone.
+        point: Whose content is sampled alone, if any.
         note: For the reader.
     """
 
@@ -87,7 +68,7 @@ def measure(options: Options) -> Iterator[Row]:
     """All rows of the suite."""
     plan = QUICK if options.quick else FULL
     try:
-        setting = small_setting() if plan.small else full_setting(options)
+        setting = small_setting() if options.quick else full_setting(options)
     except JaxlikError as error:
         yield failed_row(SUITE, "all contents", OURS, str(error))
         return
@@ -103,12 +84,9 @@ def measure(options: Options) -> Iterator[Row]:
 def small_setting() -> Setting:
     """A stop, a gluino and the lightest particle, with the counts of all embedded results."""
     from benchmarks.small_space import small_kernel
-    from jaxlik.physics.model import point_from_dict
 
-    kernel = small_kernel("count")
-    target: Any = kernel.target
-    point = point_from_dict(target.space, SMALL_MODEL)
-    return Setting(target, kernel, None, point, "3 particles, counts of all embedded results")
+    kernel, note = small_kernel("count"), "3 particles, counts of all embedded results"
+    return Setting(kernel.target, kernel, None, None, note)
 
 
 def full_setting(options: Options) -> Setting:
@@ -151,43 +129,11 @@ def _fixed(plan: Plan, setting: Setting) -> Iterator[Row]:
             yield missing_row(SUITE, "one content", name, "bench")
     runs = []
     for _ in range(plan.repeats):
-        with silence(), contextlib.ExitStack() as stack:
-            if not plan.tempered:
-                stack.enter_context(patch.object(one_content, "content_posterior", prior_draws))
+        with silence():
             runs.append(samplers.compare_fixed(setting.target, setting.point, plan.effort))
-    start = f"{samplers.PARTICLES} particles" if plan.tempered else "the prior"
-    note = f"{setting.note}; {plan.effort.seconds:g} s each, chains from {start}"
+    start = f"chains from {samplers.PARTICLES} particles"
+    note = f"{setting.note}; {plan.effort.seconds:g} s each, {start}"
     yield from rows_of_runs(runs, "one content", note)
-
-
-def prior_draws(
-    key: Array, target: Any, bits: Array, blocks: Array, *, particles: int, on_step: Any
-) -> one_content.ContentPosterior:
-    """Allowed draws of the prior, for `walkers.posterior.one_content.content_posterior`.
-
-    Raises:
-        ConvergenceError: hardly any draw is allowed.
-    """
-    from walkers.posterior.sampler import starting_states
-
-    del blocks, particles, on_step
-    several = jnp.broadcast_to(bits, (samplers.MANY, len(bits)))
-    kept: list[np.ndarray] = []
-    for number in range(MOST_TRIES):
-        one = jax.random.fold_in(key, number)
-        vectors = jax.random.normal(one, (samplers.MANY, target.num_parameters))
-        found = starting_states(target, several, vectors)
-        known = np.isfinite(found.log_likelihood) & np.isfinite(found.exact)
-        kept += list(np.asarray(vectors)[known])
-        if len(kept) >= samplers.WALKERS:
-            places = np.stack(kept[: samplers.WALKERS])
-            shared = np.broadcast_to(np.asarray(bits), (len(places), len(bits)))
-            none = np.full(len(places), np.nan)
-            return one_content.ContentPosterior(shared, places, none, np.nan, np.nan, 0)
-    raise ConvergenceError(
-        f"{len(kept)} of {MOST_TRIES * samplers.MANY} draws of the prior are allowed, wanted "
-        f"{samplers.WALKERS}; give another content"
-    )
 
 
 def rows_of_runs(runs: list[list[samplers.Row]], case: str, note: str) -> Iterator[Row]:

@@ -81,9 +81,9 @@ def p_value(document: Mapping[str, Any]) -> GlobalP | None:
 def closure(results: Results, injected: Sequence[int]) -> dict[str, Any]:
     """How often searches find what was injected, particle by particle and as a whole.
 
-    Light squarks count as one kind, as published maps do not tell them apart. A search that ends
-    at a K of at least that of the injected model has found what these data prefer, whatever
-    its content.
+    Light squarks count as one kind, as published maps do not tell them apart. Where a search ends
+    below the K of the injected model, it has missed something; elsewhere the data like what it
+    found at least as much, whatever its content.
     """
     contents = [{_kind(int(pid)) for pid in one["masses"]} for one in results]
     wanted = {_kind(pid) for pid in injected}

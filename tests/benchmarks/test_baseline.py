@@ -8,7 +8,7 @@ from result_rows import alone, document, row
 from benchmarks import baseline, results_file
 from benchmarks.__main__ import main
 from benchmarks.baseline import Verdict
-from benchmarks.harness import failed_row, missing_row
+from benchmarks.harness import Options, failed_row, missing_row
 from jaxlik.errors import ConfigError
 
 
@@ -102,9 +102,13 @@ def test_a_foreign_file_is_refused(tmp_path, capsys):
     assert "wanted 'jaxlik/benchmarks/1'" in capsys.readouterr().err
 
 
+def test_the_stored_results_hold_all_that_is_watched():
+    document = results_file.read(results_file.default_path(Options(quick=True)))
+    checked = baseline.check(baseline.read(), results_file.rows_of(document), document["suites"])
+    assert all(one.verdict is Verdict.fine for one in checked), baseline.report(checked)
+
+
 def test_the_stored_baseline_can_be_read():
-    if not baseline.PATH.is_file():
-        pytest.skip("no baseline stored yet")
     stored = baseline.read()
     assert stored
     assert all(one.ratio > 0 and one.tolerance >= baseline.TOLERANCE for one in stored)

@@ -294,7 +294,7 @@ def test_chains_that_have_not_converged_give_no_number():
 def test_missing_packages_become_rows(monkeypatch):
     monkeypatch.setattr(posterior.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(posterior.samplers, "compare_fixed", lambda *_: [])
-    rows = posterior._fixed(posterior.QUICK, posterior.Setting(None, None, None, None, ""))
+    rows = posterior._fixed(posterior.FULL, posterior.Setting(None, None, None, None, ""))
     missing = [next(rows), next(rows)]
     assert [row.peer for row in missing] == ["emcee", "dynesty"]
     assert "jaxlik[bench]" in missing[0].note
