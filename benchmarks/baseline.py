@@ -144,8 +144,7 @@ def check(stored: Sequence[Stored], rows: Sequence[Row], suites: Iterable[str]) 
     by_key: dict[Key, Row] = {}
     for row in rows:
         if row.unit in (MISSING, FAILED):
-            for peer in (row.peer or "").split(", "):
-                silent[row.suite, row.case, peer] = row
+            silent[row.suite, row.case, row.peer] = row
         elif is_watched(row):
             by_key[_key(row)] = row
     return [_checked(one, by_key.get(one.key), silent, measured) for one in stored]

@@ -294,9 +294,9 @@ def measured_rows(
     except Exception as error:
         if len(contenders) == 1:
             raise
-        names = ", ".join(contenders.keys() - {OURS})
-        why = f"one of {names} fails in a later call: {_in_words(error)}"
-        rows.append(failed_row(suite, case, names, why, size=size))
+        names = [name for name in contenders if name != OURS]
+        why = f"one of {'; '.join(names)} fails in a later call: {_in_words(error)}"
+        rows += [failed_row(suite, case, name, why, size=size) for name in names]
         timings = in_turn({OURS: ours}, {OURS: first_call(ours)}, options.rounds)
     share = None if share_fn is None else share_fn(float(np.median(timings[OURS].rounds)))
     found = {name: timings[name] for name in timings if timings[name].rounds}

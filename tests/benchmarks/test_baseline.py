@@ -1,6 +1,7 @@
 """The baseline sees a planted regression and nothing else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from result_rows import alone, document, row
@@ -68,6 +69,12 @@ def test_what_was_not_measured_is_told_apart():
         for found in baseline.check(stored, rows, ["kernels"])
     ]
     assert regressions == [True, False, False]
+
+
+def test_a_missing_peer_whose_name_has_a_comma_has_not_vanished():
+    one = replace(row(), peer="pyhf-jax, batched")
+    missing = missing_row(one.suite, one.case, "pyhf-jax, batched", "bench")
+    assert verdict(baseline.chosen([one]), [missing]) == Verdict.missing
 
 
 def test_the_report_names_what_regressed():

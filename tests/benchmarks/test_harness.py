@@ -155,10 +155,10 @@ def test_a_peer_that_fails_later_leaves_our_own_number():
         "suite",
         "case",
         Contender(lambda: 1.0),
-        {"peer": lambda: Contender(fails_later)},
+        {"peer": lambda: Contender(fails_later), "other": lambda: Contender(lambda: 2.0)},
         Options(quick=True, rounds=3),
     )
-    assert [row.peer for row in rows] == [None, "peer"]
+    assert [row.peer for row in rows] == [None, "peer", "other"]
     assert rows[0].value.median > 0
     assert "no memory left" in rows[1].note
 
