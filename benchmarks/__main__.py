@@ -55,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="small sizes, few rounds: ten minutes, the first time twice that",
     )
-    run.add_argument("--rounds", type=_positive, help=f"of every case; 7, quick {QUICK_ROUNDS}")
+    run.add_argument(
+        "--rounds", type=_positive, help=f"at most, of every case; 7, quick {QUICK_ROUNDS}"
+    )
     run.add_argument("--seed", type=int, default=0, help="of random input")
     text = "snapshot or SModelS text database; the embedded one by default"
     run.add_argument("--database", default="embedded", help=text)

@@ -30,8 +30,8 @@ FEWEST_ROUNDS = 3
 PATIENCE, QUICK_PATIENCE = 30.0, 12.0
 """Seconds that a peer may take to prepare and answer once."""
 
-QUICK_SECONDS = 1.0
-"""Rounds of one case of a quick run, together."""
+FULL_SECONDS, QUICK_SECONDS = 20.0, 1.0
+"""Rounds of one case, together, where `FEWEST_ROUNDS` take no longer."""
 
 
 class Spread(NamedTuple):
@@ -189,11 +189,11 @@ def spread(values: Sequence[float]) -> Spread:
 def side_by_side(
     contenders: dict[str, Contender], rounds: int, *, least_seconds: float = 0.02
 ) -> dict[str, Timing]:
-    """Time contenders in turn.
+    """Time contenders in turn, fewer rounds of what is slow.
 
     Args:
         contenders: By name; ours first.
-        rounds: How often each works.
+        rounds: How often each works, as far as `FULL_SECONDS` allow.
         least_seconds: A round repeats short tasks until they take so long together.
     """
     timings = {name: first_call(one) for name, one in contenders.items()}
@@ -211,7 +211,7 @@ def in_turn(
     rounds: int,
     *,
     least_seconds: float = 0.02,
-    most_seconds: float = math.inf,
+    most_seconds: float = FULL_SECONDS,
 ) -> dict[str, Timing]:
     """Rounds of contenders whose first calls are done.
 
@@ -266,12 +266,12 @@ def measured_rows(
         unit: ``s`` or ``per s``, see `rows_of`.
         share_fn: Share of the floor, from our seconds per unit of work.
         note: For the reader.
-        most_seconds: Of all rounds; by default `QUICK_SECONDS` where options say so.
+        most_seconds: Of all rounds; by default `QUICK_SECONDS` or `FULL_SECONDS`.
     """
     from benchmarks.workspace_peers import TooSlow, patience  # imports pyhf
 
     if most_seconds is None:
-        most_seconds = QUICK_SECONDS if options.quick else math.inf
+        most_seconds = QUICK_SECONDS if options.quick else FULL_SECONDS
     limit = QUICK_PATIENCE if options.quick else PATIENCE
     rows: list[Row] = []
     contenders, timings = {OURS: ours}, {OURS: first_call(ours)}

@@ -63,16 +63,16 @@ def test_compilation_is_what_the_first_call_takes_longer(clock):
 
 
 def test_contenders_take_turns_and_ratios_are_of_the_same_round(clock):
-    ours = Contender(clock.task("ours", [1.0, 1.0, 1.0, 2.0, 4.0]), compiles=False)
-    peer = Contender(clock.task("peer", [10.0, 10.0, 10.0, 40.0, 20.0]), compiles=False)
+    ours = Contender(clock.task("ours", [0.25, 0.25, 0.25, 0.5, 1.0]), compiles=False)
+    peer = Contender(clock.task("peer", [2.5, 2.5, 2.5, 10.0, 5.0]), compiles=False)
     timings = side_by_side({"ours": ours, "peer": peer}, 4, least_seconds=0.0)
     # Without compilation the first call is the one that tells how long calls take.
     order = [*["ours", "peer"] * 2, "peer", "ours", "ours", "peer", "peer", "ours"]
     assert clock.calls == order
     (row,) = rows_of("suite", "case", timings)
     # Ratios 10, 10, 20, 5 of the four rounds, whatever the rounds took.
-    assert timings["ours"].rounds == [1.0, 1.0, 2.0, 4.0]
-    assert timings["peer"].rounds == [10.0, 10.0, 40.0, 20.0]
+    assert timings["ours"].rounds == [0.25, 0.25, 0.5, 1.0]
+    assert timings["peer"].rounds == [2.5, 2.5, 10.0, 5.0]
     assert row.ratio == spread([10.0, 10.0, 20.0, 5.0])
 
 

@@ -11,7 +11,7 @@ LBP, SQUARK, STOP = 1000022, 1000001, 1000006
 
 @pytest.fixture(scope="session")
 def assembled(thinned):
-    """Snapshot, engine and labels, as `commands.build.load` returns them."""
+    """Snapshot, engine and labels, as `commands.runs.load` returns them."""
     return thinned, *build_engine(thinned)
 
 
@@ -39,9 +39,9 @@ def inspection(assembled, winner):
 def quick(monkeypatch, tmp_path, assembled):
     """Commands in this process, with the shared engine and no global settings."""
     from jaxlik.fit import runtime
-    from jaxlik.fit.commands import build
+    from jaxlik.fit.commands import runs
 
-    monkeypatch.setattr(build, "load", lambda config, console: assembled)
+    monkeypatch.setattr(runs, "load", lambda config, console: assembled)
     monkeypatch.setattr(runtime, "prepare", lambda **options: None)
     monkeypatch.setenv("JAXLIK_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

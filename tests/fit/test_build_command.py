@@ -25,11 +25,11 @@ def state_arrays(folder):
 def finished(tmp_path_factory, assembled):
     """A run of 20 steps that nobody disturbed."""
     from jaxlik.fit import runtime
-    from jaxlik.fit.commands import build
+    from jaxlik.fit.commands import runs
 
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "load", lambda config, console: assembled)
+        patch.setattr(runs, "load", lambda config, console: assembled)
         patch.setattr(runtime, "prepare", lambda **options: None)
         code = main(["build", *TINY, "--output", str(folder), "--quiet"])
     assert code == 0

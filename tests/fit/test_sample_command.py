@@ -21,11 +21,11 @@ TINY = (
 def finished(tmp_path_factory, assembled):
     """A run that nobody disturbed."""
     from jaxlik.fit import runtime
-    from jaxlik.fit.commands import build
+    from jaxlik.fit.commands import runs
 
     folder = tmp_path_factory.mktemp("posterior") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "load", lambda config, console: assembled)
+        patch.setattr(runs, "load", lambda config, console: assembled)
         patch.setattr(runtime, "prepare", lambda **options: None)
         assert main(["sample", *TINY, "--output", str(folder), "--quiet"]) == 0
     return folder

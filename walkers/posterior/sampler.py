@@ -44,10 +44,6 @@ SCHEMA = "jaxlik/chains/1"
 
 PRIOR_DRAW, TRAJECTORY = "draw from the prior", "trajectory"
 
-PROPOSALS = 2
-"""Models proposed from the prior in each sweep: most contents are as good as the Standard Model,
-and these proposals are what makes draws of them independent."""
-
 SWEEPS = (
     "walk on the prior",
     "simple model in or out",
@@ -63,7 +59,9 @@ SWEEPS = (
     "split or merge",
     "coordinates anew",
 )
-"""What else a sweep does, in turn."""
+"""What else every second sweep does, in turn. Each sweep begins with a model from the prior, and
+every other one does so twice: most contents are as good as the Standard Model, and these proposals
+are what makes draws of them independent. Short sweeps keep more of them."""
 
 WALK = (
     "birth or death",
@@ -165,12 +163,13 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
         moves["split or merge"] = split_merge(space, target.widths)
     names = [name for name in dict.fromkeys((PRIOR_DRAW, *SWEEPS)) if name in moves]
     number = {name: index for index, name in enumerate([*names, TRAJECTORY])}
-    draws = (number[PRIOR_DRAW],) * PROPOSALS
+    draw = number[PRIOR_DRAW]
+    others = [number[other] for other in SWEEPS if other in number]
     size = layout(space).size
     return Kernel(
         target,
         tuple(moves[name] for name in names),
-        tuple((*draws, number[other]) for other in SWEEPS if other in number),
+        tuple((draw, task) for other in others for task in (other, draw)),
         HMC(num_leapfrogs=config.leapfrogs),
         initial_tuning(size),
         Auxiliary(unfitted_mixture(jnp.arange(size)), standard_normal(size)),

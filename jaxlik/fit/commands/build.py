@@ -7,22 +7,15 @@ if there is at least one model, else 1.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxlik.errors import ConfigError
-from jaxlik.fit.commands.options import option, resolve
-from jaxlik.fit.config import (
-    EngineConfig,
-    FitConfig,
-    Mode,
-    SearchConfig,
-    check_config,
-    read_config,
-)
+from jaxlik.fit.commands import runs
+from jaxlik.fit.commands.options import resolve
+from jaxlik.fit.config import EngineConfig, FitConfig, Mode, SearchConfig
 from jaxlik.fit.console import Console, terminal_width
 
 if TYPE_CHECKING:
@@ -75,49 +68,23 @@ class Arguments:
 
     def fit_config(self) -> FitConfig:
         """The part that decides what is computed; a database by its absolute path."""
-        database = self.database
-        if database != "embedded" and Path(database).exists():
-            database = str(Path(database).resolve())
+        database = runs.located(self.database)
         return FitConfig(database, self.mode, self.output, self.search, self.engine)
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Arguments and what they were.
-
-    Attributes:
-        arguments: The resolved ones.
-        given: The words of the command line.
-        stored: Configuration of the run to resume, if any.
-    """
-
-    arguments: Arguments
-    given: list[str]
-    stored: FitConfig | None = None
 
 
 OPTIONS = Arguments
 
 
-def parse(given: Sequence[str]) -> Parsed:
+def parse(given: Sequence[str]) -> runs.Parsed[Arguments]:
     """Resolve the command line: defaults, then the file or the resumed run, then flags.
 
     Raises:
         ConfigError: the configuration file is no good, or flags contradict each other.
         CheckpointError: the directory to resume is no run directory.
     """
-    given = list(given)
-    config, resume = option(given, "config"), option(given, "resume")
-    if config and resume:
-        raise ConfigError("--resume takes the configuration of its run; leave out --config")
-    stored = None
+    stored, base = runs.defaults(given)
     default = Arguments()
-    if resume:
-        from jaxlik.fit.store import open_run
-
-        stored = open_run(resume)[1]
-    if config or stored:
-        base = stored or read_config(str(config))
+    if base is not None:
         default = Arguments(
             database=base.database,
             mode=base.mode,
@@ -125,10 +92,10 @@ def parse(given: Sequence[str]) -> Parsed:
             search=base.search,
             engine=base.engine,
         )
-    return Parsed(resolve(Arguments, "build", given, default=default), given, stored)
+    return runs.Parsed(resolve(Arguments, "build", given, default=default), list(given), stored)
 
 
-def run(parsed: Parsed) -> int:
+def run(parsed: runs.Parsed[Arguments]) -> int:
     """Carry out the command; returns the exit code.
 
     Raises:
@@ -137,52 +104,17 @@ def run(parsed: Parsed) -> int:
     arguments = parsed.arguments
     console = Console(arguments.json, arguments.quiet)
     config = arguments.fit_config()
-    check_config(config)
-    if parsed.stored is not None:
-        _check_resumable(parsed.stored, config, arguments)
-    elif config.output is not None:
-        from jaxlik.fit.store import check_output
-
-        check_output(config.output)
+    runs.check_run(config, parsed.stored, arguments.resume, "search", CHANGEABLE)
     from jaxlik.fit.runtime import prepare, terminable
 
     prepare(quiet=arguments.quiet, verbose=arguments.verbose)
     with terminable():
-        snapshot, engine, labels = load(config, console)
+        snapshot, engine, labels = runs.load(config, console)
         return build(parsed, config, console, snapshot, engine, labels)
 
 
-def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments) -> None:
-    """Raise unless the configuration is that of the run, steps apart."""
-    if config.output is not None:
-        raise ConfigError("--resume writes to the directory of its run; leave out --output")
-    neutral = {name: getattr(stored.search, name) for name in CHANGEABLE}
-    same = replace(config, search=replace(config.search, **neutral))
-    if same != stored:
-        raise ConfigError(
-            f"--resume {arguments.resume}: its configuration cannot change but for "
-            f"{', '.join(CHANGEABLE)}; leave out the other options, or start a new run"
-        )
-
-
-def load(config: FitConfig, console: Console) -> "tuple[Snapshot, Engine, Labels]":
-    """Open the database and assemble the engine."""
-    from jaxlik.database.compile import load_database
-    from jaxlik.fit.engines import choose_networks, make_engine
-
-    snapshot = load_database(config.database, quiet=console.quiet)
-    console.note(
-        f"database {snapshot.version}: {len(snapshot.results)} results, {len(snapshot.maps)} maps"
-    )
-    surrogate = choose_networks(config.engine, snapshot)
-    if surrogate is not None:
-        console.note(f"yields from {len(surrogate.manifest['networks'])} networks")
-    engine, labels = make_engine(config, snapshot, surrogate)
-    return snapshot, engine, labels
-
-
 def build(
-    parsed: Parsed,
+    parsed: runs.Parsed[Arguments],
     config: FitConfig,
     console: Console,
     snapshot: "Snapshot",

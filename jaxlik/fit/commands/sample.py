@@ -6,7 +6,8 @@ exit code is 0 if there are draws, else 1.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,13 @@ import numpy as np
 import tyro
 
 from jaxlik.errors import ConfigError
-from jaxlik.fit.commands.options import option, resolve
+from jaxlik.fit.commands import runs
+from jaxlik.fit.commands.options import resolve
 from jaxlik.fit.config import (
     EngineConfig,
     FitConfig,
     SampleConfig,
     SearchConfig,
-    check_config,
     check_sample,
 )
 from jaxlik.fit.console import Console, terminal_width
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jaxlik.fit.commands.sample_best import Built
     from jaxlik.fit.labels import Labels
     from jaxlik.fit.posterior_best import BestModel
-    from jaxlik.fit.posterior_draws import PosteriorDraws
+    from jaxlik.fit.sample_recorder import DrawsRecorder
     from jaxlik.fit.store import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -72,50 +73,22 @@ class Arguments:
 
     def fit_config(self) -> FitConfig:
         """The part that decides what is computed; a database by its absolute path."""
-        database = self.database
-        if database != "embedded" and Path(database).exists():
-            database = str(Path(database).resolve())
+        database = runs.located(self.database)
         return FitConfig(database, "default", self.output, SearchConfig(), self.engine, self.sample)
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Arguments and what they were.
-
-    Attributes:
-        arguments: The resolved ones.
-        given: The words of the command line.
-        stored: Configuration of the run to resume, if any.
-    """
-
-    arguments: Arguments
-    given: list[str]
-    stored: FitConfig | None = None
 
 
 OPTIONS = Arguments
 
 
-def parse(given: Sequence[str]) -> Parsed:
+def parse(given: Sequence[str]) -> runs.Parsed[Arguments]:
     """Resolve the command line: defaults, then the file or the resumed run, then flags.
 
     Raises:
         ConfigError: the configuration file is no good, or flags contradict each other.
         CheckpointError: the directory to resume is no run directory.
     """
-    from jaxlik.fit.config import read_config
-
-    given = list(given)
-    config, resume = option(given, "config"), option(given, "resume")
-    if config and resume:
-        raise ConfigError("--resume takes the configuration of its run; leave out --config")
-    stored = None
+    stored, base = runs.defaults(given)
     default = Arguments()
-    if resume:
-        from jaxlik.fit.store import open_run
-
-        stored = open_run(resume)[1]
-    base = stored or (read_config(config) if config else None)
     if base is not None:
         if base.mode != "default":
             raise ConfigError(
@@ -125,10 +98,10 @@ def parse(given: Sequence[str]) -> Parsed:
         default = Arguments(
             database=base.database, output=base.output, sample=base.sample, engine=base.engine
         )
-    return Parsed(resolve(Arguments, "sample", given, default=default), given, stored)
+    return runs.Parsed(resolve(Arguments, "sample", given, default=default), list(given), stored)
 
 
-def run(parsed: Parsed) -> int:
+def run(parsed: runs.Parsed[Arguments]) -> int:
     """Carry out the command; returns the exit code.
 
     Raises:
@@ -137,37 +110,18 @@ def run(parsed: Parsed) -> int:
     arguments = parsed.arguments
     console = Console(arguments.json, arguments.quiet)
     config = arguments.fit_config()
-    check_config(config)
     check_sample(config.sample)
-    if parsed.stored is not None:
-        _check_resumable(parsed.stored, config, arguments)
-    elif config.output is not None:
-        from jaxlik.fit.store import check_output
-
-        check_output(config.output)
-    from jaxlik.fit.commands.build import load
+    runs.check_run(config, parsed.stored, arguments.resume, "sample", CHANGEABLE)
     from jaxlik.fit.runtime import prepare, terminable
 
     prepare(quiet=arguments.quiet, verbose=arguments.verbose)
     with terminable():
-        snapshot, engine, labels = load(config, console)
+        snapshot, engine, labels = runs.load(config, console)
         return sample(parsed, config, console, snapshot, engine, labels)
 
 
-def _check_resumable(stored: FitConfig, config: FitConfig, arguments: Arguments) -> None:
-    """Raise unless the configuration is that of the run, draws apart."""
-    if config.output is not None:
-        raise ConfigError("--resume writes to the directory of its run; leave out --output")
-    neutral = {name: getattr(stored.sample, name) for name in CHANGEABLE}
-    if replace(config, sample=replace(config.sample, **neutral)) != stored:
-        raise ConfigError(
-            f"--resume {arguments.resume}: its configuration cannot change but for "
-            f"{', '.join(CHANGEABLE)}; leave out the other options, or start a new run"
-        )
-
-
 def sample(
-    parsed: Parsed,
+    parsed: runs.Parsed[Arguments],
     config: FitConfig,
     console: Console,
     snapshot: Any,
@@ -177,9 +131,11 @@ def sample(
     """Warm up, draw, summarise, write, print; returns the exit code."""
     # The one place above which samplers live: the program, not the library, needs them.
     from jaxlik.fit import store
+    from jaxlik.fit.commands.drawn import drawn_models
     from jaxlik.fit.commands.sample_best import Built, best_model
     from jaxlik.fit.engines import ingredients, networks_digest
     from jaxlik.fit.runtime import environment
+    from jaxlik.fit.sample_recorder import DrawsRecorder
     from walkers.posterior import sampler
 
     del labels
@@ -197,7 +153,13 @@ def sample(
         f"{config.sample.chains} chains; the first block waits for the compiler, minutes "
         "without its cache"
     )
-    recorder = _Recorder(run, target, config.sample, console)
+    recorder = DrawsRecorder(
+        run,
+        config.sample,
+        partial(drawn_models, target),
+        sampler.save_sampler,
+        quiet=console.quiet,
+    )
     status = store.DONE
     built = Built()
     best: BestModel | None = None
@@ -217,7 +179,7 @@ def sample(
     finally:
         recorder.close()
     return _conclude(
-        parsed, config, console, snapshot, run, recorder, status, networks, built.scores, best
+        config, console, snapshot, run, target, recorder, status, networks, built.scores, best
     )
 
 
@@ -239,7 +201,7 @@ def _exact_engine(config: FitConfig, snapshot: Any, engine: "Engine") -> "Engine
 
 
 def _start(
-    parsed: Parsed,
+    parsed: runs.Parsed[Arguments],
     config: FitConfig,
     console: Console,
     engine: "Engine",
@@ -280,96 +242,6 @@ def _start(
     return state
 
 
-class _Recorder:
-    """Keeps draws, checkpoint, history and the user up to date."""
-
-    def __init__(self, run: "RunDirectory", target: Any, config: SampleConfig, console: Console):
-        from time import perf_counter
-
-        self.run, self.target, self.config, self.console = run, target, config, console
-        self.clock, self.started = perf_counter, perf_counter()
-        self.seconds = 0.0
-        self.parts: list[PosteriorDraws] = []
-        self.acceptance: dict[str, float] = {}
-        self.bar: Any = None
-
-    def begin(self, state: Any) -> None:
-        """Take up the draws that a checkpoint belongs to, and show the bar."""
-        from tqdm import tqdm
-
-        from jaxlik.fit.chain_files import read_chains
-        from jaxlik.fit.progress import BAR_FORMAT
-
-        earlier = self.run.history()
-        if earlier:
-            self.seconds, self.acceptance = earlier[-1]["seconds"], earlier[-1]["acceptance"]
-        drawn = max(state.blocks - self.config.warmup, 0) * self.config.block
-        if drawn:
-            self.parts = [read_chains(self.run.path).head(drawn)]
-        total = self.config.warmup * self.config.block + self.config.draws
-        self.bar = tqdm(
-            total=total,
-            initial=min(state.blocks * self.config.block, total),
-            desc="sampling",
-            disable=self.console.quiet,
-            bar_format=BAR_FORMAT,
-        )
-
-    def __call__(self, state: Any, block: Any) -> None:
-        """Record a block."""
-        from jaxlik.fit.diagnostics import mean_ess, r_hat
-        from walkers.posterior.sampler import save_sampler
-
-        now = self.clock()
-        self.seconds += now - self.started
-        self.started, self.acceptance = now, block.acceptance
-        entry: dict[str, Any] = {"step": state.blocks, "seconds": self.seconds}
-        entry["acceptance"] = block.acceptance
-        text = "warming up"
-        if block.done:
-            from jaxlik.fit.commands.drawn import drawn_models
-            from jaxlik.fit.posterior_draws import concatenate_draws
-
-            new = drawn_models(self.target, block.draws)
-            self.parts = [concatenate_draws([*self.parts, new])]
-            size = self.parts[0].active.sum(axis=2).astype(float)
-            # Chains that all stand still have no R-hat yet.
-            moving = size.shape[1] > 3 and np.ptp(size) > 0
-            judged = (r_hat(size), mean_ess(size)) if moving else (np.nan, np.nan)
-            entry |= {"draws": block.done, "r_hat": _finite(judged[0]), "ess": _finite(judged[1])}
-            text = f"particles: R-hat {judged[0]:.3f}, ESS {judged[1]:.0f}"
-        births = block.acceptance.get("birth or death", 0.0)
-        text += f"; accepted: births {births:.1%}"
-        text += f", prior {block.acceptance.get('draw from the prior', 0.0):.0%}"
-        text += f", trajectories {block.acceptance['trajectory']:.0%}"
-        # Draws before checkpoint: a resumed run drops what is newer than its checkpoint.
-        self._write()
-        self.run.append_history(entry)
-        save_sampler(self.run.state, state)
-        self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(min(self.config.block, self.bar.total - self.bar.n))
-
-    def _write(self) -> None:
-        from jaxlik.fit.chain_files import chain_path, write_chain
-
-        if not self.parts:
-            return
-        draws = self.parts[0]
-        for number in range(draws.num_chains):
-            facts = {"seed": self.config.seed}
-            write_chain(chain_path(self.run.path, number), draws.chain(number), number, facts)
-
-    @property
-    def draws(self) -> "PosteriorDraws | None":
-        """What counts so far."""
-        return self.parts[0].head(self.config.draws) if self.parts else None
-
-    def close(self) -> None:
-        """Leave the progress bar as it stands."""
-        if self.bar is not None:
-            self.bar.close()
-
-
 def _yields(networks: str | None, config: SampleConfig) -> str:
     """Where the events of every model came from."""
     from jaxlik.fit.posterior_report import MAPS_LAST
@@ -379,17 +251,13 @@ def _yields(networks: str | None, config: SampleConfig) -> str:
     return MAPS_LAST if config.delayed_acceptance else "networks"
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _conclude(
-    parsed: Parsed,
     config: FitConfig,
     console: Console,
     snapshot: Any,
     run: "RunDirectory",
-    recorder: _Recorder,
+    target: Any,
+    recorder: "DrawsRecorder",
     status: str,
     networks: str | None,
     scores: dict[tuple[int, ...], float],
@@ -422,9 +290,7 @@ def _conclude(
         "directory": str(run.path),
     }
     document = posterior_document(draws, facts=facts, best=best)
-    document["evidence"] = evidence_document(
-        config.sample, recorder.target, draws, document, scores
-    )
+    document["evidence"] = evidence_document(config.sample, target, draws, document, scores)
     run.write_summary(document)
     write_posterior_figures(run.figures, draws, document)
     run.finish(status, seconds=recorder.seconds, draws=draws.num_draws)
