@@ -66,9 +66,31 @@ def memory_gib() -> float | None:
     return round(pages * size / 2**30, 1)
 
 
-def load() -> float | None:
-    """Processes that wanted a core in the last minute; others disturb what is measured."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+def load(seconds: float = 1.0) -> float | None:
+    """Cores that other processes keep busy just now; they disturb what is measured.
+
+    Args:
+        seconds: For which to watch.
+
+    Returns:
+        `None` where the system does not say; what ran before does not count.
+    """
+    begin, before = time.perf_counter(), _busy()
+    time.sleep(seconds)
+    after, passed = _busy(), time.perf_counter() - begin
+    if before is None or after is None:
+        return None
+    return round(max(0.0, after - before) / passed, 2)
+
+
+def _busy() -> float | None:
+    """CPU seconds of everybody else since the system started (Linux)."""
+    statistics = Path("/proc/stat")
+    if not statistics.is_file():
+        return None
+    user, nice, system, _, _, *interrupts = map(int, statistics.read_text().split()[1:8])
+    ticks = user + nice + system + sum(interrupts)
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def peer_versions() -> dict[str, str]:

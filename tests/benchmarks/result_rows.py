@@ -1,6 +1,8 @@
 """Rows of results as suites would make them."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 from benchmarks.environment import environment
 from benchmarks.harness import Options, Row, Spread
@@ -31,8 +33,13 @@ def alone(**changes):
 
 def document(rows, **options):
     """A file of results with one suite per row's suite."""
-    made = empty(Options(**options), environment())
+    made = empty(Options(**options), deepcopy(_environment()))
     for suite in dict.fromkeys(one.suite for one in rows):
         chosen = [one for one in rows if one.suite == suite]
         made["suites"][suite] = suite_entry(chosen, 12.3, 456.0, "2026-11-29")
     return made
+
+
+@cache
+def _environment():
+    return environment()
