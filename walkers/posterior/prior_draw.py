@@ -14,6 +14,8 @@ References:
     L. Tierney, Ann. Statist. 22 (1994) 1701, section 2.3.1: independence chains.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -127,14 +129,28 @@ class PriorDraw(AbstractMove):
         have a pseudo-prior that does not depend on bits; theirs is drawn anew.
         """
         draw, rest = jax.random.split(key)
-        bits, vectors, allowed = jax.vmap(self.prior.draw)(jax.random.split(draw, TRIES))
-        first = jnp.argmax(allowed)
-        new_bits, new = bits[first], vectors[first]
+        new_bits, new, allowed = self._first(jax.random.split(draw, TRIES))
         used = target.in_use(new_bits)
         vector = jnp.where(used, new, auxiliary.resting.sample(rest, state.vector, ~used))
         back = self._log_density(target, state.bits, state.vector)
         forth = self._log_density(target, new_bits, vector)
-        return Candidate(new_bits, vector, jnp.where(allowed[first], back - forth, -jnp.inf))
+        return Candidate(new_bits, vector, jnp.where(allowed, back - forth, -jnp.inf))
+
+    def _first(
+        self, keys: Key[Array, " try"]
+    ) -> tuple[Bool[Array, " bit"], Float[Array, " parameter"], Bool[Array, ""]]:
+        """The first draw inside the support, or the last one; and whether it is inside."""
+
+        def outside(carry: tuple[Array, tuple[Array, Array, Array]]) -> Array:
+            number, (_, _, allowed) = carry
+            return ~allowed & (number < keys.shape[0])
+
+        def again(carry: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array, Array]]:
+            number, _ = carry
+            return number + 1, self.prior.draw(keys[number])
+
+        start = jnp.zeros((), jnp.int32)
+        return jax.lax.while_loop(outside, again, again((start, None)))[1]
 
     def _log_density(
         self,
