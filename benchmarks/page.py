@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_goals import GOALS, reached
 from benchmarks.harness import FAILED, MISSING, Row, Spread
-from benchmarks.results_file import FOLDER, read, rows_of
+from benchmarks.results_file import FOLDER, completed, read, rows_of
 from benchmarks.suites import SUITES
 from jaxlik.errors import ConfigError
 
@@ -33,18 +33,17 @@ MARKERS = "osv^Dp*X"
 
 
 def find_results(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """The files of a folder by device: the full one of each, else the quick one.
+    """The files of a folder by device: the full one, what it lacks from the quick one.
 
     Raises:
         ConfigError: there are none.
     """
     found = {}
     for device in ("cpu", "gpu"):
-        for name in (device, f"{device}-quick"):
-            path = folder / f"{name}.json"
-            if path.is_file():
-                found[device] = read(path)
-                break
+        paths = [folder / f"{name}.json" for name in (device, f"{device}-quick")]
+        documents = [read(path) for path in paths if path.is_file()]
+        if documents:
+            found[device] = completed(*documents) if len(documents) > 1 else documents[0]
     if not found:
         raise ConfigError(f"{folder}: holds no results; measure first: python -m benchmarks run")
     return found
@@ -86,7 +85,8 @@ def page_text(documents: Mapping[str, dict[str, Any]], figures: Mapping[str, str
         lines += ["The column *GPU*, measured apart from the others:", "", *made_with(gpu), ""]
     lines += ["Read the columns so:", "", *legend(), ""]
     on_gpu = _by_key(rows_of(gpu)) if gpu is not None and gpu is not shown else {}
-    for name, entry in shown["suites"].items():
+    suites = shown["suites"]
+    for name, entry in sorted(suites.items(), key=lambda item: _place(item[0])):
         title = SUITES[name].title if name in SUITES else name
         lines += [f"## {title}", "", suite_line(name, entry), ""]
         if name in figures:
@@ -94,7 +94,7 @@ def page_text(documents: Mapping[str, dict[str, Any]], figures: Mapping[str, str
         rows = [row for row in rows_of(shown) if row.suite == name]
         lines += [*table(rows, on_gpu), ""]
     for name in SUITES:
-        if name not in shown["suites"]:
+        if name not in suites:
             command = f"python -m benchmarks run --suite {name}"
             lines += [f"## {SUITES[name].title}", "", f"Not measured: `{command}` does it.", ""]
     lines += ["## Goals on a GPU", "", *goals(rows_of(gpu) if gpu is not None else None)]
@@ -110,7 +110,16 @@ def introduction(document: Mapping[str, Any]) -> list[str]:
         "turn, on",
         "",
         *made_with(document),
+        *_from_quick(document),
     ]
+
+
+def _from_quick(document: Mapping[str, Any]) -> list[str]:
+    """What suites of another, quick run are told apart by."""
+    databases = [entry["quick"] for entry in document["suites"].values() if "quick" in entry]
+    if not databases:
+        return []
+    return [f"- suites marked `--quick`: from a quick run here, database {databases[0]}"]
 
 
 def made_with(document: Mapping[str, Any]) -> list[str]:
@@ -162,10 +171,16 @@ def legend() -> list[str]:
 def suite_line(name: str, entry: Mapping[str, Any]) -> str:
     """When a suite was measured, and what it took."""
     budget = f", budget of a quick run {SUITES[name].budget:g} s" if name in SUITES else ""
+    quick = "--quick " if entry.get("quick") else ""
     return (
-        f"`--suite {name}`, {entry['date']}: {entry['seconds']:.0f} s{budget}; largest memory of "
+        f"`{quick}--suite {name}`, {entry['date']}: {entry['seconds']:.0f} s{budget}; largest memory of "
         f"the process so far {entry['peak_memory_mib']} MiB."
     )
+
+
+def _place(name: str) -> int:
+    """Of a suite on the page."""
+    return list(SUITES).index(name) if name in SUITES else len(SUITES)
 
 
 def table(rows: Sequence[Row], on_gpu: Mapping[tuple, Row]) -> list[str]:

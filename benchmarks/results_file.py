@@ -42,10 +42,29 @@ def continued(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     except ConfigError:
         return fresh
     same = all(found[key] == fresh[key] for key in ("device", "quick", "database"))
-    ours, theirs = (one["environment"] for one in (fresh, found))
-    same &= all(ours["hardware"].get(k) == theirs["hardware"].get(k) for k in SAME)
-    same &= ours["versions"] == theirs["versions"]
-    return {**found, "environment": ours} if same else fresh
+    if same and same_machine(found, fresh):
+        return {**found, "environment": fresh["environment"]}
+    return fresh
+
+
+def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two files come from the same hardware and versions."""
+    ours, theirs = one["environment"], other["environment"]
+    alike = all(ours["hardware"].get(key) == theirs["hardware"].get(key) for key in SAME)
+    return alike and ours["versions"] == theirs["versions"]
+
+
+def completed(full: dict[str, Any], quick: dict[str, Any]) -> dict[str, Any]:
+    """A full run with the suites it lacks from a quick one of the same machine.
+
+    Their entries name the database of that run under ``quick``.
+    """
+    if not same_machine(full, quick):
+        return full
+    suites = {
+        name: {**entry, "quick": quick["database"]} for name, entry in quick["suites"].items()
+    }
+    return {**full, "suites": {**suites, **full["suites"]}}
 
 
 def suite_entry(rows: Sequence[Row], seconds: float, memory: float, date: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from benchmarks import results_file
 from benchmarks.__main__ import main
 from benchmarks.gpu_goals import GOALS, reached
 from benchmarks.harness import Spread, missing_row
-from benchmarks.page import curves_of, page_text, table, write_page
+from benchmarks.page import curves_of, find_results, page_text, table, write_page
 from benchmarks.results_file import SCHEMA, read, rows_of
 
 
@@ -104,6 +104,22 @@ def test_suites_measured_one_by_one_share_a_file_if_the_machine_is_the_same(tmp_
     fresh["environment"]["hardware"]["processor"] = "another one"
     assert results_file.continued(path, fresh)["suites"] == {}
     assert results_file.continued(tmp_path / "nothing.json", fresh) is fresh
+
+
+def test_a_full_run_shows_what_it_lacks_from_a_quick_one_of_the_same_machine(tmp_path):
+    full, quick = document([row(7.0)]), document([row(9.0), row(suite="search")], quick=True)
+    results_file.write(tmp_path / "cpu.json", full)
+    results_file.write(tmp_path / "cpu-quick.json", quick)
+    shown = find_results(tmp_path)["cpu"]
+    assert [one.ratio.median for one in rows_of(shown) if one.suite == "kernels"] == [7.0]
+    text = page_text({"cpu": shown}, {})
+    assert "`--quick --suite search`" in text
+    assert "`--suite kernels`" in text
+    assert "suites marked `--quick`: from a quick run here, database embedded" in text
+    assert text.index("--suite kernels") < text.index("--suite search")
+    quick["environment"]["hardware"]["processor"] = "another one"
+    results_file.write(tmp_path / "cpu-quick.json", quick)
+    assert set(find_results(tmp_path)["cpu"]["suites"]) == {"kernels"}
 
 
 def test_pages_name_no_folder_or_host(tmp_path):
