@@ -173,8 +173,8 @@ def suite_line(name: str, entry: Mapping[str, Any]) -> str:
     budget = f", budget of a quick run {SUITES[name].budget:g} s" if name in SUITES else ""
     quick = "--quick " if entry.get("quick") else ""
     return (
-        f"`{quick}--suite {name}`, {entry['date']}: {entry['seconds']:.0f} s{budget}; largest memory of "
-        f"the process so far {entry['peak_memory_mib']} MiB."
+        f"`{quick}--suite {name}`, {entry['date']}: {entry['seconds']:.0f} s{budget}; largest "
+        f"memory of the process so far {entry['peak_memory_mib']} MiB."
     )
 
 
