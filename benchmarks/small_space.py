@@ -36,8 +36,12 @@ SMALLEST_BACKGROUND = 0.01
 """Events; without any background a single event excludes the Standard Model with certainty."""
 
 
-def small_engine() -> Any:
-    """Counts of all results alone, with known backgrounds, for a few particles."""
+def small_engine(*, known: bool = True) -> Any:
+    """Counts of all results alone, for a few particles.
+
+    Args:
+        known: Take backgrounds as known.
+    """
     from jaxlik.database.compile import load_database
     from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
     from jaxlik.fit.assemble import build_engine
@@ -53,16 +57,19 @@ def small_engine() -> Any:
     space = make_space(PARTICLES, channels, modes)
     networks = open_surrogate(shipped_surrogate())
     engine, _ = build_engine(load_database("embedded"), space=space, surrogate=networks)
-    background = jnp.maximum(engine.regions.background, SMALLEST_BACKGROUND)
-    known = replace(engine.regions, background=background, background_error=1e-6 * background)
-    return replace(engine, regions=known, joint=())
+    regions = engine.regions
+    if known:
+        background = jnp.maximum(regions.background, SMALLEST_BACKGROUND)
+        regions = replace(regions, background=background, background_error=1e-6 * background)
+    return replace(engine, regions=regions, joint=())
 
 
-def small_kernel(prior: str) -> Kernel:
+def small_kernel(prior: str, *, known: bool = True) -> Kernel:
     """The kernel of `python -m jaxlik.fit sample` on the small space, not adapted.
 
     Args:
         prior: Of contents.
+        known: Take backgrounds as known.
     """
     from walkers.posterior import sampler
 
@@ -73,7 +80,7 @@ def small_kernel(prior: str) -> Kernel:
         largest_lbp=400.0,
         strength_width=1.0,
     )
-    target = sampler.model_target(small_engine(), config)
+    target = sampler.model_target(small_engine(known=known), config)
     return sampler.model_kernel(target, None, config)
 
 

@@ -85,7 +85,7 @@ def small_setting() -> Setting:
     """A stop, a gluino and the lightest particle, with the counts of all embedded results."""
     from benchmarks.small_space import small_kernel
 
-    kernel, note = small_kernel("count"), "3 particles, counts of all embedded results"
+    kernel, note = small_kernel("count", known=False), "3 particles, counts of all embedded results"
     return Setting(kernel.target, kernel, None, None, note)
 
 

@@ -59,9 +59,9 @@ SWEEPS = (
     "split or merge",
     "coordinates anew",
 )
-"""What else every second sweep does, in turn. Each sweep begins with a model from the prior, and
-every other one does so twice: most contents are as good as the Standard Model, and these proposals
-are what makes draws of them independent. Short sweeps keep more of them."""
+"""What else sweeps do, in turn. Each begins with a model from the prior, and every third does
+nothing else, twice: most contents are as good as the Standard Model, and these proposals are what
+makes draws of them independent. Short sweeps keep more of them."""
 
 WALK = (
     "birth or death",
@@ -163,18 +163,25 @@ def model_kernel(target: ModelTarget, simple: Simple | None, config: SampleConfi
         moves["split or merge"] = split_merge(space, target.widths)
     names = [name for name in dict.fromkeys((PRIOR_DRAW, *SWEEPS)) if name in moves]
     number = {name: index for index, name in enumerate([*names, TRAJECTORY])}
-    draw = number[PRIOR_DRAW]
     others = [number[other] for other in SWEEPS if other in number]
     size = layout(space).size
     return Kernel(
         target,
         tuple(moves[name] for name in names),
-        tuple((draw, task) for other in others for task in (other, draw)),
+        tuple(short_sweeps(number[PRIOR_DRAW], others)),
         HMC(num_leapfrogs=config.leapfrogs),
         initial_tuning(size),
         Auxiliary(unfitted_mixture(jnp.arange(size)), standard_normal(size)),
         tuple(names),
     )
+
+
+def short_sweeps(draw: int, others: list[int]) -> list[tuple[int, int]]:
+    """Rows of a schedule: a draw from the prior and another task, twice, then two draws."""
+    rows = []
+    for first in range(0, len(others), 2):
+        rows += [*((draw, other) for other in others[first : first + 2]), (draw, draw)]
+    return rows
 
 
 def coordinate_blocks(space: ModelSpace) -> Int[np.ndarray, " parameter"]:
