@@ -23,6 +23,7 @@ from walkers.posterior.sampler import (
     model_kernel,
     model_target,
     save_sampler,
+    short_sweeps,
 )
 from walkers.posterior.target import ChainState, state_at
 
@@ -77,6 +78,10 @@ def test_names_follow_the_moves(assembled):
     assert len(names) == len(kernel.moves)
     assert {task for row in kernel.schedule for task in row} == set(range(len(names) + 1))
     assert not any(name.startswith("simple model") for name in names)
+
+
+def test_two_sweeps_of_three_do_something_beside_drawing_from_the_prior():
+    assert short_sweeps(9, [1, 2, 3]) == [(9, 1), (9, 2), (9, 9), (9, 3), (9, 9)]
 
 
 @pytest.mark.parametrize(("chains", "width"), [(8, 4), (6, 3), (7, 1), (1, 1), (2, 2)])
