@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--quick",
         action="store_true",
-        help="small sizes, few rounds: ten minutes, the first time twice that",
+        help="small sizes, few rounds: ten minutes, up to twice that without compiled programs; a "
+        "full run takes hours, likelihood kernels alone half of one",
     )
     run.add_argument(
         "--rounds", type=_positive, help=f"at most, of every case; 7, quick {QUICK_ROUNDS}"
