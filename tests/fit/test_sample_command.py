@@ -112,6 +112,16 @@ def test_a_longer_run_goes_on_from_a_finished_one(quick, finished):
 
 
 @pytest.mark.slow
+def test_another_program_does_not_touch_the_run(quick, finished, capsys):
+    before = (finished / "manifest.json").read_bytes()
+    assert main(["build", "--resume", str(finished)]) == 1
+    message = capsys.readouterr().err
+    assert "is a run of `sample`, wanted one of `build`" in message
+    assert f"python -m jaxlik.fit sample --resume {finished}" in message
+    assert (finished / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_resuming_refuses_what_does_not_belong_together(quick, finished, capsys):
     assert main(["sample", "--resume", str(finished), "--chains", "3"]) == 1
     assert "cannot change" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def parse(given: Sequence[str]) -> runs.Parsed[Arguments]:
         ConfigError: the configuration file is no good, or flags contradict each other.
         CheckpointError: the directory to resume is no run directory.
     """
-    stored, base = runs.defaults(given)
+    stored, base = runs.defaults(given, "build")
     default = Arguments()
     if base is not None:
         default = Arguments(
@@ -134,7 +134,8 @@ def build(
     database = ingredients(config, snapshot, engine)
     state = None
     if parsed.stored is None:
-        run = store.create_run(config, {**environment(parsed.given), "database": database})
+        made = {"program": "build", **environment(parsed.given)}
+        run = store.create_run(config, {**made, "database": database})
     else:
         run, _ = store.open_run(str(parsed.arguments.resume))
         store.check_ingredients(run, database)

@@ -33,18 +33,20 @@ class Parsed(Generic[Options]):
     stored: FitConfig | None = None
 
 
-def defaults(given: Sequence[str]) -> tuple[FitConfig | None, FitConfig | None]:
+def defaults(given: Sequence[str], program: str) -> tuple[FitConfig | None, FitConfig | None]:
     """What flags start from.
 
     Args:
         given: Words of the command line.
+        program: Whose run may be resumed, ``build`` or ``sample``.
 
     Returns:
         The configuration of the run to resume, and that of this run or of the file; `None`
         where neither is named.
 
     Raises:
-        ConfigError: the configuration file is no good, or both are named.
+        ConfigError: the configuration file is no good, both are named, or the run is another
+            program's.
         CheckpointError: the directory to resume is no run directory.
     """
     config, resume = option(given, "config"), option(given, "resume")
@@ -53,7 +55,13 @@ def defaults(given: Sequence[str]) -> tuple[FitConfig | None, FitConfig | None]:
     if resume:
         from jaxlik.fit.store import open_run
 
-        stored = open_run(resume)[1]
+        run, stored = open_run(resume)
+        made_by = run.manifest.get("program", program)
+        if made_by != program:
+            raise ConfigError(
+                f"--resume {resume}: is a run of `{made_by}`, wanted one of `{program}`; continue "
+                f"it with: python -m jaxlik.fit {made_by} --resume {resume}"
+            )
         return stored, stored
     return None, read_config(config) if config else None
 

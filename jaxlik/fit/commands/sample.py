@@ -87,7 +87,7 @@ def parse(given: Sequence[str]) -> runs.Parsed[Arguments]:
         ConfigError: the configuration file is no good, or flags contradict each other.
         CheckpointError: the directory to resume is no run directory.
     """
-    stored, base = runs.defaults(given)
+    stored, base = runs.defaults(given, "sample")
     default = Arguments()
     if base is not None:
         if base.mode != "default":
@@ -144,7 +144,8 @@ def sample(
     maps = _exact_engine(config, snapshot, engine) if config.sample.delayed_acceptance else None
     target = sampler.model_target(engine, config.sample, maps)
     if parsed.stored is None:
-        run = store.create_run(config, {**environment(parsed.given), "database": database})
+        made = {"program": "sample", **environment(parsed.given)}
+        run = store.create_run(config, {**made, "database": database})
     else:
         run, _ = store.open_run(str(parsed.arguments.resume))
         store.check_ingredients(run, database)
