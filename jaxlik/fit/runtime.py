@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlik.compilation import compile_short
+from jaxlik.fit.program_cache import forget_oldest
 from jaxlik.precision import enable_x64
 
 PACKAGES = (
@@ -39,6 +40,7 @@ def prepare(*, quiet: bool = False, verbose: bool = False) -> None:
     folder = cache_folder() / "compiled"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        forget_oldest(folder)
     except OSError as error:
         logging.getLogger(__name__).warning("no compilation cache in %s: %s", folder, error)
     else:
