@@ -24,7 +24,7 @@ from jaxlik.database.surrogate_file import open_surrogate, shipped_surrogate
 from jaxlik.engine import Engine
 from jaxlik.errors import DatabaseError
 from jaxlik.fit.assemble import build_engine
-from jaxlik.yields.buckets import DEFAULT_BUCKETS
+from jaxlik.yields.buckets import DEFAULT_BUCKETS, NETWORK_BUCKETS
 from walkers.pseudo_search import FixedTarget
 from walkers.step import CPU_CHUNK
 
@@ -32,8 +32,12 @@ YIELDS = ("networks", "exact")
 
 MIB = 2.0**20
 
-EXACT_BUCKETS = DEFAULT_BUCKETS._replace(off_plane=384)
-"""Tables that hold the models of `benchmarks.example_models`; a search enlarges its own."""
+BUCKETS = {
+    "networks": NETWORK_BUCKETS._replace(off_plane=96),
+    "exact": DEFAULT_BUCKETS._replace(off_plane=384),
+}
+"""Tables that hold the models of `benchmarks.example_models` with the results of a full database;
+a search enlarges its own."""
 
 THINNED = Path(__file__).resolve().parents[1] / "tests" / "data" / "thinned.npz"
 """Results of database 3.0.0 with efficiency maps, on fewer grid points."""
@@ -80,7 +84,7 @@ def case_of(database: str, yields: str) -> Case:
     snapshot, note = snapshot_of(database), ""
     if yields == "networks":
         networks = open_surrogate(shipped_surrogate())
-        engine, _ = build_engine(snapshot, surrogate=networks)
+        engine, _ = build_engine(snapshot, surrogate=networks, buckets=BUCKETS[yields])
     else:
         if snapshot.manifest.get(HULLS_ONLY):
             if not THINNED.is_file():
@@ -89,7 +93,7 @@ def case_of(database: str, yields: str) -> Case:
                     "one with --database"
                 )
             snapshot, note = open_snapshot(THINNED), ", maps on fewer grid points"
-        engine, _ = build_engine(snapshot, buckets=EXACT_BUCKETS)
+        engine, _ = build_engine(snapshot, buckets=BUCKETS[yields])
     regions = engine.regions.background.shape[0]
     text = f"database {snapshot.version}: {engine.num_results} results, {regions} regions{note}"
     return Case(yields, engine, text)

@@ -1,4 +1,4 @@
-"""Compilation of the embedded engine, with and without the flags of `compile_short`.
+"""Compilation of the embedded engine, with the flags of commands, of tests, and without.
 
     python -m benchmarks.compilation [--json FILE]
 
@@ -11,17 +11,21 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from jaxlik.compilation import SHORT_COMPILATION, SHORTEST_COMPILATION, compile_short
 
 BATCH = 10
 REPEATS = 30
 
+CASES = {"default": (), "short": SHORT_COMPILATION, "shortest": SHORTEST_COMPILATION}
+"""Flags by name."""
 
-def measure(short: bool) -> dict[str, float]:
+
+def measure(flags: Sequence[str]) -> dict[str, float]:
     """Seconds to compile a batch of models, and milliseconds to evaluate it (median)."""
-    from jaxlik.compilation import compile_short
-
-    if short and not compile_short():
+    if flags and not compile_short(flags):
         raise SystemExit("this release of JAX is not known to accept the flags")
     import jax
     import jax.numpy as jnp
@@ -51,16 +55,16 @@ def measure(short: bool) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both cases and print the comparison."""
+    """Run all cases and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=None)
-    parser.add_argument("--case", choices=("default", "short"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case:
-        sys.stdout.write(json.dumps(measure(options.case == "short")))
+        sys.stdout.write(json.dumps(measure(CASES[options.case])))
         return 0
     found = {}
-    for case in ("default", "short"):
+    for case in CASES:
         command = [sys.executable, "-m", "benchmarks.compilation", "--case", case]
         environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -68,9 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     for case, entry in found.items():
         seconds, batch = entry["compile_s"], entry["batch_ms"]
         sys.stdout.write(f"{case:8} compile {seconds:.1f} s, {BATCH} models {batch:.1f} ms\n")
-    ratio = found["short"]["compile_s"] / found["default"]["compile_s"]
-    sys.stdout.write(f"short / default: compile {ratio:.2f}, ")
-    sys.stdout.write(f"run {found['short']['batch_ms'] / found['default']['batch_ms']:.2f}\n")
+    for case in list(CASES)[1:]:
+        ratios = {name: found[case][name] / found["default"][name] for name in found[case]}
+        sys.stdout.write(f"{case} / default: compile {ratios['compile_s']:.2f}, ")
+        sys.stdout.write(f"run {ratios['batch_ms']:.2f}\n")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     return 0

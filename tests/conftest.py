@@ -10,11 +10,13 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxlik.compilation import compile_short
+from jaxlik.compilation import SHORTEST_COMPILATION, compile_short
 from jaxlik.database.compile import cache_folder, load_database
 from jaxlik.database.snapshot import Snapshot, open_snapshot
 
-compile_short()
+# Most programs of tests run once: their compilation is what takes the time. Set XLA_FLAGS to
+# `jaxlik.compilation.SHORT_COMPILATION` to test what commands run.
+compile_short(SHORTEST_COMPILATION)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Workers and files that compile the same engine share the work.

@@ -24,6 +24,12 @@ def test_the_users_value_stays(monkeypatch):
     assert len(words) == len(compilation.SHORT_COMPILATION)
 
 
+def test_both_kinds_name_the_same_flags():
+    kinds = (compilation.SHORT_COMPILATION, compilation.SHORTEST_COMPILATION)
+    short, shortest = ([flag.partition("=")[0] for flag in kind] for kind in kinds)
+    assert short == shortest
+
+
 @pytest.mark.parametrize("version", ["0.9.2", "1.0.0"])
 def test_other_releases_are_left_alone(monkeypatch, version):
     monkeypatch.setattr(jax, "__version__", version)

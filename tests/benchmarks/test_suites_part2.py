@@ -163,7 +163,7 @@ assert found.members.sharding.mesh.size == 3 or len(found.score.devices()) == 3
 
 
 def run_on_three_devices(code):
-    flags = "--xla_force_host_platform_device_count=3"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
@@ -444,8 +444,8 @@ def test_reduced_engine_sees_what_the_full_one_sees(thin):
     from jaxlik.fit.assemble import build_engine
 
     folders = some_folders(thin, 20, 0)
-    full, labels = build_engine(thin, buckets=batches.EXACT_BUCKETS)
-    small, fewer = build_engine(reduced(thin, folders), buckets=batches.EXACT_BUCKETS)
+    full, labels = build_engine(thin, buckets=batches.BUCKETS["exact"])
+    small, fewer = build_engine(reduced(thin, folders), buckets=batches.BUCKETS["exact"])
     models = jax.tree.map(jnp.asarray, mixed_models(full.space, 6))
     predict = jax.jit(lambda e, p: jax.vmap(lambda q: e.predict(q, e.reference_production(q)))(p))
     every, some = predict(full, models), predict(small, models)
