@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         help="small sizes, few rounds: ten minutes, up to twice that without compiled programs; a "
-        "full run takes hours, likelihood kernels alone half of one",
+        "full run takes two hours and a SModelS text database",
     )
     run.add_argument(
         "--rounds", type=_positive, help=f"at most, of every case; 7, quick {QUICK_ROUNDS}"

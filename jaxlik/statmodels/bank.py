@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlik.errors import Status
-from jaxlik.statmodels.base import as_float64
+from jaxlik.statmodels.base import as_float64, asimov_events
 from jaxlik.statmodels.chord import BackgroundFit, background_fit, solve_chord
 from jaxlik.statmodels.dual import (
     attach_derivatives,
@@ -120,7 +120,7 @@ class StatModelBank(eqx.Module):
         if not fitted:
             return self.with_observed(self.models.background)
         fits = _background_fits(self) if self.fits is None else self.fits
-        return self.with_observed(jax.vmap(_background_rates)(self.models, fits))
+        return self.with_observed(asimov_events(jax.vmap(_background_rates)(self.models, fits)))
 
     def take(self, indices: Int[Array, " model"]) -> "StatModelBank":
         """The models at these positions, traced or not; out of range means a dead model.

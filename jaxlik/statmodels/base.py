@@ -109,6 +109,20 @@ class AbstractFixedDataModel(AbstractProfiledModel):
         """
 
 
+EMPTY = 1e-12
+"""Events; less is none."""
+
+
+def asimov_events(expected: Float[Array, "*#shape"]) -> Float[Array, "*#shape"]:
+    """Expected events as data: exactly none where rounding leaves next to none.
+
+    On the wall of an empty region rates come out as 1e-16 or -1e-16. XLA may compute them in
+    several places of a program, with other rounding in each: there would be events in one of
+    them and no rate in the other, which is impossible.
+    """
+    return jnp.where(expected > EMPTY, expected, 0.0)
+
+
 def asimov(
     model: AbstractStatModel,
     mu: Scalar,
@@ -128,8 +142,7 @@ def asimov(
         nuisances: In units of their constraint's width.
     """
     expected = model.expected(mu, signal, nuisances)
-    # On the wall of an empty region rounding may leave a rate of -1e-17.
-    return model.with_observed(jnp.maximum(expected, 0.0))
+    return model.with_observed(asimov_events(expected))
 
 
 def poisson_deviance(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxlik.statmodels.base import asimov, poisson_deviance, poisson_nll_constant
+from jaxlik.statmodels.base import EMPTY, asimov, poisson_deviance, poisson_nll_constant
 from jaxlik.statmodels.poisson import PoissonCounting
 
 
@@ -46,3 +46,20 @@ def test_asimov_data_are_their_own_best_fit():
     data = asimov(model, jnp.asarray(0.7), signal, nuisances)
     np.testing.assert_allclose(data.observed, [6.4, 2.7], rtol=1e-15)
     assert abs(data.profiled_twice_nll(jnp.asarray(0.7), signal)) < 1e-14
+
+
+@pytest.mark.parametrize("rounding", [-1e-15, 0.0, 1e-18, 1.3e-16, 0.9 * EMPTY])
+def test_what_rounding_leaves_of_an_empty_region_is_no_event(rounding):
+    model = PoissonCounting(np.array([0.0]), np.array([2.4]), np.array([1.6]))
+    wall = -2.4 / 1.6 + rounding / 1.6
+    data = asimov(model, jnp.asarray(0.0), jnp.zeros(1), jnp.array([wall]))
+    assert data.observed[0] == 0.0
+    value, slope = jax.value_and_grad(data.profiled_twice_nll)(jnp.asarray(0.0), jnp.ones(1))
+    assert value == pytest.approx((2.4 / 1.6) ** 2)
+    assert np.isfinite(slope)
+
+
+def test_few_expected_events_stay_events():
+    model = PoissonCounting(np.array([0.0]), np.array([1e-9]), np.array([1e-10]))
+    data = asimov(model, jnp.asarray(0.0), jnp.zeros(1), jnp.zeros(1))
+    assert data.observed[0] == 1e-9
