@@ -25,6 +25,14 @@ jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the full database are slow ones: compiling it takes minutes, once per machine."""
+    for item in items:
+        if "snapshot" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def reference_folder() -> Path | None:
     """Folder with databases and golden results: ``JAXLIK_REFERENCE`` or ``../shared``."""
     given = os.environ.get("JAXLIK_REFERENCE")
