@@ -55,8 +55,8 @@ class Setting(NamedTuple):
         target: The posterior.
         kernel: Ours, not adapted.
         good: Models that chains start from, if any.
-        point: Whose content is sampled alone, if any: a simple model. At the content of the best
-            one no chain converges (docs/posterior.md), and none is run by the command.
+        point: Whose content is sampled alone, if any: a simple model, with fewer coordinates than
+            the best one, at whose content no chain converges (docs/posterior.md).
         note: For the reader.
     """
 

@@ -119,6 +119,12 @@ def asimov_events(expected: Float[Array, "*#shape"]) -> Float[Array, "*#shape"]:
     On the wall of an empty region rates come out as 1e-16 or -1e-16. XLA may compute them in
     several places of a program, with other rounding in each: there would be events in one of
     them and no rate in the other, which is impossible.
+
+    Args:
+        expected: Expected events, of any shape.
+
+    Returns:
+        Events of the same shape; those up to `EMPTY` are zero, with zero derivatives.
     """
     return jnp.where(expected > EMPTY, expected, 0.0)
 

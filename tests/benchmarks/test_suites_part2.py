@@ -163,7 +163,7 @@ assert found.members.sharding.mesh.size == 3 or len(found.score.devices()) == 3
 
 
 def run_on_three_devices(code):
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 

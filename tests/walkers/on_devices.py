@@ -10,7 +10,7 @@ def last_word(script, devices, folder):
 
     `folder` goes on its path.
     """
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = {
         **os.environ,
         "XLA_FLAGS": flags,
